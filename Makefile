@@ -1,0 +1,69 @@
+# Everything a developer does. Needs make and Python 3.11 or newer; the rest goes into .venv (and .venv-sam).
+
+PY ?= 3.13# Python of the built artifacts: the Runtime in template.yaml
+ARCH ?= $(shell uname -m | sed -e s/aarch64/arm64/ -e s/amd64/x86_64/)
+BUILD_DIR ?= .aws-sam/build
+
+PYTHON := .venv/bin/python
+SAM := scripts/sam_offline.sh
+
+export PY ARCH
+export UV_PYTHON_DOWNLOADS := never# an interpreter is found, never fetched
+
+# The layer's package, and the repository itself for devstack and tests. Functions are loaded from their own folders.
+demo dev test ci-full: export PYTHONPATH := $(CURDIR)/layers/shared:$(CURDIR)
+
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := help
+.PHONY: help demo dev test ci-full lint format validate build lock audit clean env env-sam
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-16s %s\n", $$1, $$2}'
+
+demo: env ## watch simulated people being served and learned from, in under a minute
+	@$(PYTHON) -m devstack.demo
+
+dev: env ## keep the whole stack running on local ports, until Ctrl-C
+	@$(PYTHON) -m devstack
+
+test: env env-sam ## all tests; ARGS="-k word" is passed on to pytest
+	$(PYTHON) -m pytest $(ARGS)
+
+ci-full: env env-sam ## the same with the tests marked `long`
+	$(PYTHON) -m pytest -m "" $(ARGS)
+
+lint: env ## formatting, ruff, mypy strict; changes nothing
+	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m mypy
+	@# Each function's module is called app and has its own folder on the path, as in Lambda: one run each.
+	@for folder in functions/*/; do MYPYPATH=$$folder $(PYTHON) -m mypy $$folder || exit 1; done
+
+format: env ## format, and fix what ruff can fix
+	$(PYTHON) -m ruff format .
+	$(PYTHON) -m ruff check --fix .
+
+validate: env-sam ## sam validate --lint, offline
+	$(SAM) validate --lint --template template.yaml
+
+build: env-sam ## all deployable artifacts: PY=3.13 ARCH=x86_64 (or arm64) BUILD_DIR=.aws-sam/build
+	$(SAM) build --template template.yaml --build-dir $(BUILD_DIR) --parameter-overrides Architecture=$(ARCH)
+	@echo "Deploy it as it was built: sam deploy --parameter-overrides Architecture=$(ARCH) ..."
+
+lock: env ## recompile all pins; UPGRADE=1 takes newer versions
+	scripts/lock.sh $(if $(UPGRADE),--upgrade)
+
+audit: env ## known vulnerabilities in what is pinned
+	$(PYTHON) scripts/audit.py
+
+clean: ## remove build results and caches; the environments stay
+	rm -rf .aws-sam .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -not -path './.venv*' -prune -exec rm -rf {} +
+
+# Both return at once when the pins and the interpreter are those of the last installation.
+env:
+	@python="$$(scripts/find_python.sh)" && "$$python" scripts/environment.py .venv requirements/dev.txt
+
+# aws-sam-cli pins its own boto3, so it cannot share .venv.
+env-sam: env
+	@python="$$(scripts/find_python.sh)" && "$$python" scripts/environment.py .venv-sam requirements/sam.txt --tools .venv

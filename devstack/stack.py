@@ -1,0 +1,98 @@
+"""Everything of the service on one machine, from template.yaml."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import IO, Any, Self
+
+from devstack.function_url import function_url
+from devstack.http_server import HttpServer
+from devstack.instances import Instances
+from devstack.invoke_api import invoke_api
+from devstack.table import TableServer, client, create_table
+from devstack.template import TEMPLATE, FunctionDefinition, Template
+
+_LOCAL = {"SCORE_READ_BUDGET_MS": "2000", "SCORE_WRITE_BUDGET_MS": "2000"}  # moto is slow
+
+
+class PortTaken(Exception):
+    """Another program listens on a port that the stack was told to use."""
+
+
+class Stack:
+    """The table, the function URLs of score and generate, and the Invoke API, from entering to leaving.
+
+    Ports: 0 takes a free one. `environment`: the caller's; it sets those variables that the template declares for a
+    function. `log`: where the functions' logs go, a file or its descriptor. Raises `PortTaken`.
+    """
+
+    def __init__(
+        self,
+        *,
+        table_port: int = 0,
+        score_port: int = 0,
+        generate_port: int = 0,
+        invoke_port: int = 0,
+        environment: Mapping[str, str] | None = None,
+        log: int | IO[Any] = 2,
+        max_instances: int = 8,
+        table_name: str = "tips",
+        template: Path = TEMPLATE,
+    ) -> None:
+        self._ports = {
+            "table": table_port,
+            "ScoreFunction": score_port,
+            "GenerateFunction": generate_port,
+            "invoke": invoke_port,
+        }
+        self._environment = os.environ if environment is None else environment
+        self._log = log
+        self._max_instances = max_instances
+        self._template = Template(template)
+        self._open = ExitStack()
+        self.table_name = table_name
+        self.functions: dict[str, Instances] = {}
+
+    def __enter__(self) -> Self:
+        with ExitStack() as opening:
+            self.table_endpoint = self._opened(opening, "table", lambda port: TableServer(port)).url
+            create_table(self.table_endpoint, self.table_name, self._template)
+            opening.callback(client(self.table_endpoint).delete_table, TableName=self.table_name)
+            for name, definition in self._template.functions().items():
+                instances = Instances(
+                    definition, self._variables(definition), log=self._log, limit=self._max_instances
+                )
+                self.functions[name] = instances
+                opening.callback(instances.close)
+            self.score_url = self._url(opening, "ScoreFunction")
+            self.generate_url = self._url(opening, "GenerateFunction")
+            self.invoke_url = self._opened(
+                opening, "invoke", lambda port: HttpServer("invoke", invoke_api(self.functions), port)
+            ).url
+            self._open = opening.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._open.close()
+
+    def _url(self, opening: ExitStack, name: str) -> str:
+        application = function_url(self.functions[name])
+        return self._opened(opening, name, lambda port: HttpServer(name, application, port)).url
+
+    def _opened(self, opening: ExitStack, name: str, open_on: Any) -> HttpServer:
+        port = self._ports[name]
+        try:
+            server = open_on(port)
+        except OSError as error:
+            raise PortTaken(f"port {port} ({name}) cannot be used: {error.strerror or error}") from error
+        assert isinstance(server, HttpServer)
+        opening.callback(server.stop)
+        return server
+
+    def _variables(self, definition: FunctionDefinition) -> dict[str, str]:
+        table = {"TABLE_NAME": self.table_name, "DYNAMODB_ENDPOINT": self.table_endpoint}
+        chosen = {**_LOCAL, **self._environment, **table}
+        return {name: chosen.get(name, value) for name, value in definition.environment.items()}

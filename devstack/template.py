@@ -1,0 +1,156 @@
+"""Reads template.yaml as CloudFormation would, as far as local work needs it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from devstack.events import ACCOUNT, REGION
+
+ROOT = Path(__file__).resolve().parent.parent
+TEMPLATE = ROOT / "template.yaml"
+
+_PSEUDO_PARAMETERS = {
+    "AWS::Region": REGION,
+    "AWS::AccountId": ACCOUNT,
+    "AWS::Partition": "aws",
+    "AWS::StackName": "local",
+    "AWS::URLSuffix": "amazonaws.com",
+    "AWS::NoValue": None,
+}
+
+
+class _Loader(yaml.SafeLoader):
+    """SafeLoader that understands CloudFormation's short tags (`!Ref x` is `{"Ref": "x"}`)."""
+
+
+def _short_tag(loader: yaml.SafeLoader, tag: str, node: yaml.Node) -> Any:
+    value: Any
+    if isinstance(node, yaml.ScalarNode):
+        value = loader.construct_scalar(node)
+        if tag == "GetAtt":
+            value = str(value).split(".", 1)
+    elif isinstance(node, yaml.SequenceNode):
+        value = loader.construct_sequence(node, deep=True)
+    else:
+        assert isinstance(node, yaml.MappingNode)
+        value = loader.construct_mapping(node, deep=True)
+    return {tag if tag in ("Ref", "Condition") else f"Fn::{tag}": value}
+
+
+_Loader.add_multi_constructor("!", _short_tag)
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionDefinition:
+    """One function of the template. `timeout`: seconds."""
+
+    name: str
+    folder: Path
+    handler: str = "app.handler"
+    timeout: float = 3.0
+    memory_mb: int = 128
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+class Template:
+    """A template with its parameters at their defaults, or at what `parameters` says.
+
+    A reference to a resource resolves to the resource's logical id, as `sam local` does it.
+    """
+
+    def __init__(self, path: Path = TEMPLATE, parameters: Mapping[str, str] | None = None) -> None:
+        self._folder = path.parent
+        with path.open(encoding="utf-8") as file:
+            self._document: dict[str, Any] = yaml.load(file, _Loader)  # noqa: S506 (a SafeLoader)
+        defaults = {name: str(spec.get("Default", "")) for name, spec in self._section("Parameters").items()}
+        self._parameters = {**defaults, **(parameters or {})}
+
+    def resources(self, kind: str) -> dict[str, dict[str, Any]]:
+        """Return the properties of every resource of type `kind`, by logical id, unresolved."""
+        return {
+            name: resource.get("Properties", {})
+            for name, resource in self._section("Resources").items()
+            if resource["Type"] == kind
+        }
+
+    def table(self) -> dict[str, Any]:
+        """Return the properties of the only table, resolved. Raises `ValueError` unless there is exactly one."""
+        tables = self.resources("AWS::DynamoDB::Table")
+        if len(tables) != 1:
+            raise ValueError(f"the template must have one table, not {len(tables)}")
+        resolved = self.resolve(next(iter(tables.values())))
+        assert isinstance(resolved, dict)
+        return resolved
+
+    def functions(self) -> dict[str, FunctionDefinition]:
+        """Return every function by logical id, with `Globals` merged in."""
+        shared = self._section("Globals").get("Function", {})
+        return {
+            name: self._function(name, shared, properties)
+            for name, properties in self.resources("AWS::Serverless::Function").items()
+        }
+
+    def _function(self, name: str, shared: dict[str, Any], own: dict[str, Any]) -> FunctionDefinition:
+        both = {**shared, **own}
+        variables = {
+            **shared.get("Environment", {}).get("Variables", {}),
+            **own.get("Environment", {}).get("Variables", {}),
+        }
+        return FunctionDefinition(
+            name=name,
+            folder=self._folder / both["CodeUri"],
+            handler=both.get("Handler", FunctionDefinition.handler),
+            timeout=float(both.get("Timeout", FunctionDefinition.timeout)),
+            memory_mb=int(both.get("MemorySize", FunctionDefinition.memory_mb)),
+            environment={key: str(self.resolve(value)) for key, value in variables.items()},
+        )
+
+    def _section(self, name: str) -> dict[str, Any]:
+        section = self._document.get(name) or {}
+        assert isinstance(section, dict)
+        return section
+
+    def resolve(self, value: Any) -> Any:
+        """Return `value` with every intrinsic function in it evaluated. Raises `ValueError` on an unknown one."""
+        if isinstance(value, list):
+            return [self.resolve(item) for item in value]
+        if not isinstance(value, dict):
+            return value
+        if len(value) == 1:
+            name, argument = next(iter(value.items()))
+            if name in ("Ref", "Condition") or str(name).startswith("Fn::"):
+                return self._evaluate(str(name), argument)
+        return {key: self.resolve(item) for key, item in value.items()}
+
+    def _evaluate(self, name: str, argument: Any) -> Any:
+        match name:
+            case "Ref":
+                return self._reference(argument)
+            case "Condition":
+                return self.resolve(self._section("Conditions")[argument])
+            case "Fn::GetAtt":
+                return ".".join(argument)
+            case "Fn::Sub":
+                return re.sub(r"\$\{([^!}][^}]*)\}", lambda found: str(self._reference(found[1])), argument)
+            case "Fn::If":
+                condition, then, otherwise = argument
+                return self.resolve(then if self._evaluate("Condition", condition) else otherwise)
+            case "Fn::Equals":
+                left, right = self.resolve(argument)
+                return left == right
+            case "Fn::Not":
+                return not self.resolve(argument)[0]
+            case "Fn::And":
+                return all(self.resolve(argument))
+            case "Fn::Or":
+                return any(self.resolve(argument))
+        raise ValueError(f"{name} is not supported locally")
+
+    def _reference(self, name: str) -> Any:
+        return self._parameters.get(name, _PSEUDO_PARAMETERS.get(name, name))

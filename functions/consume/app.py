@@ -1,0 +1,76 @@
+"""Consume: learn from events that arrive as JetStream batches or SQS messages; answers with the records that failed."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from tips import telemetry
+from tips.errors import BadRecord, TableUnavailable
+from tips.ingest.process import process
+from tips.ingest.records import Record, records_of
+from tips.settings import Settings
+from tips.state import dead_letters
+from tips.state.table import Table
+
+_settings = Settings.from_env()
+_table = Table(_settings, timeout_ms=_settings.table_deadline_ms / 2)
+# A record's retries and the answer must fit into what is left of the invocation.
+_RESERVE_MS = 2 * _settings.table_deadline_ms
+
+
+def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
+    """Return the partial batch response; raises on an event that it cannot acknowledge record by record."""
+    try:
+        failures = [record.identifier for record in records_of(event) if not _done(record, context)]
+    finally:
+        telemetry.flush()
+    return {"batchItemFailures": [{"itemIdentifier": identifier} for identifier in failures]}
+
+
+def _done(record: Record, context: Any) -> bool:
+    """Whether the record needs no further delivery."""
+    if context.get_remaining_time_in_millis() < _RESERVE_MS:
+        telemetry.count("EventOutOfTime")
+        return False
+    started = time.monotonic()
+    try:
+        try:
+            telemetry.count(process(_table, record, _settings.table_deadline_ms))
+        except BadRecord as fault:
+            return _given_up(record, fault.reason)
+    except TableUnavailable:
+        telemetry.count("EventFailed")
+        telemetry.logger.warning(
+            "record failed",
+            extra={"record": record.identifier, "ms": round((time.monotonic() - started) * 1000)},
+        )
+        return False
+    except Exception:
+        # A fault of ours in one record must not hold up its neighbours.
+        telemetry.log_unforeseen("record failed", record=record.identifier)
+        return False
+    return True
+
+
+def _given_up(record: Record, reason: str) -> bool:
+    """A bad record fails until it was delivered often enough; then it is a dead letter and done."""
+    telemetry.count("EventInvalid")
+    telemetry.logger.warning(
+        "bad record",
+        extra={"record": record.identifier, "num_delivered": record.num_delivered, "reason": reason},
+    )
+    if record.num_delivered < _settings.nats_max_deliver:
+        return False
+    letter = dead_letters.DeadLetter(
+        record.origin,
+        record.identifier,
+        record.subject,
+        reason,
+        record.data,
+        record.headers,
+        record.num_delivered,
+    )
+    dead_letters.store(_table, letter, _settings.table_deadline_ms)
+    telemetry.count("EventDeadLettered")
+    return True

@@ -1,0 +1,105 @@
+"""Score: pick one tip and remember the decision; take rewards; show what was decided and learned."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from fastapi import FastAPI, Path, Query
+
+import tips
+from tips import telemetry
+from tips.bandit.registry import policy_named
+from tips.contracts.common import Id
+from tips.contracts.reward import ResetResponse, RewardRequest, RewardResponse, StatsResponse
+from tips.contracts.scoring import (
+    DecisionResponse,
+    FeatureHistory,
+    HealthResponse,
+    NatsHealth,
+    ScoreRequest,
+    ScoreResponse,
+)
+from tips.errors import InvalidField, NotFound, TableUnavailable
+from tips.http import create_app, create_handler
+from tips.scoring import Scorer
+from tips.settings import Settings
+from tips.state import bridge_health, decisions, learning, reactions
+from tips.state.table import Table
+from tips.views import decision_view, history_entry, stats_view
+
+HISTORY_LENGTH = 100
+
+POLICY_PATHS: Mapping[str, str | None] = {"/egreedy/v2": "egreedy-v2", "/egreedy": "egreedy-v1", "": None}
+"""Path suffix -> policy that it names; None: the active one. Longest first, because user ids may hold a slash."""
+
+UserId = Annotated[Id, Path(description="who, percent-encoded")]
+
+
+def build(settings: Settings) -> FastAPI:
+    """Return the application; raises `InvalidField` when the settings' active policy is unknown."""
+    active = policy_named(settings.active_policy).name
+    scorer = Scorer(settings)
+    if settings.deployed:
+        scorer.prime()
+    deadline_ms = settings.table_deadline_ms
+    table = Table(settings, timeout_ms=deadline_ms / 2)
+    app = create_app("Score", tips.__version__)
+
+    def add_policy_routes(suffix: str, named: str | None) -> None:
+        policy = policy_named(named or active)
+
+        @app.post(f"/score{suffix}", response_model_exclude_none=True)
+        async def score(request: ScoreRequest) -> ScoreResponse:
+            if named is not None and request.policy not in (None, named):
+                raise InvalidField(f"the path names the policy {named}", field="policy")
+            return scorer.score(request, request.policy or policy.name)
+
+        @app.post(f"/reward{suffix}", response_model_exclude_none=True)
+        async def reward(request: RewardRequest) -> RewardResponse:
+            report = _report(request, policy.name)
+            outcome = reactions.apply(table, report, deadline_ms)
+            telemetry.count("RewardApplied" if outcome.applied else "RewardNotApplied")
+            return RewardResponse(applied=outcome.applied, reason=outcome.reason, reward=report.value)
+
+        @app.get(f"/stats{suffix}/{{user_id:path}}")
+        async def stats(user_id: UserId) -> StatsResponse:
+            return stats_view(user_id, policy, learning.read(table, user_id))
+
+    for suffix, named in POLICY_PATHS.items():
+        add_policy_routes(suffix, named)
+
+    @app.get("/features/{user_id:path}")
+    async def features(user_id: UserId) -> FeatureHistory:
+        return FeatureHistory(history=[history_entry(one) for one in decisions.newest(table, user_id, HISTORY_LENGTH)])
+
+    @app.get("/decisions/{decision_id}")
+    async def decision(decision_id: Annotated[Id, Path()], user_id: Annotated[Id, Query()]) -> DecisionResponse:
+        remembered = decisions.find(table, user_id, decision_id)
+        if remembered is None:
+            raise NotFound("no such decision of this user", field="decision_id")
+        return decision_view(remembered)
+
+    @app.post("/reset/{user_id:path}")
+    async def reset(user_id: UserId) -> ResetResponse:
+        return ResetResponse(user_id=user_id, epoch=learning.reset(table, user_id, deadline_ms))
+
+    @app.get("/health")
+    async def health() -> HealthResponse:
+        try:
+            nats, ok = bridge_health.read(table), True
+        except TableUnavailable:
+            nats, ok = bridge_health.UNKNOWN, False
+        return HealthResponse(ok=ok, version=tips.__version__, nats=NatsHealth.model_validate(nats))
+
+    return app
+
+
+def _report(request: RewardRequest, policy: str) -> reactions.Report:
+    values: dict[str, Any] = request.model_dump(exclude={"occurred_at"})
+    occurred_at = request.occurred_at
+    at_us = None if occurred_at is None else round(occurred_at.timestamp() * 1_000_000)
+    return reactions.Report(**values, occurred_at=at_us, policy=policy)
+
+
+handler = create_handler(build(Settings.from_env()))

@@ -1,0 +1,1 @@
+"""The contextual bandit: statistics, posteriors, policies, rewards."""

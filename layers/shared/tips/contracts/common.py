@@ -1,0 +1,158 @@
+"""Types and base models that several contracts share."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    WithJsonSchema,
+)
+from pydantic_core import PydanticCustomError
+
+# Control characters, line separators and bidirectional overrides: legal in JSON, never in an identifier.
+_FORBIDDEN_IN_IDS = r"\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069"
+_forbidden = re.compile(f"[{_FORBIDDEN_IN_IDS}]")
+
+
+def _printable(value: str) -> str:
+    if _forbidden.search(value):
+        raise PydanticCustomError("control_character", "must not contain control characters")
+    return value
+
+
+def _integral(value: Any) -> Any:
+    # JSON has one number type: 9.0 is the integer 9.
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value
+
+
+def _whole_ms(value: Any) -> Any:
+    # Browsers' clocks give fractions of a millisecond.
+    return round(value) if isinstance(value, float) and math.isfinite(value) else value
+
+
+def _utc(value: datetime) -> datetime:
+    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def _in_range_of_time(value: datetime) -> datetime:
+    try:
+        return _utc(value)
+    except OverflowError:
+        raise PydanticCustomError("time_range", "must be a time between the years 1 and 9999") from None
+
+
+def feature_value(value: Any) -> float | bool:
+    """Return `value` if it is a boolean, else as a finite float; anything else is refused."""
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, int | float):
+        try:
+            number = float(value)
+        except OverflowError:
+            number = math.inf
+        if math.isfinite(number):
+            return number
+    raise PydanticCustomError("feature_value", "must be a finite number or a boolean")
+
+
+Id = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=128),
+    AfterValidator(_printable),
+    Field(json_schema_extra={"pattern": rf"^[^{_FORBIDDEN_IN_IDS}]+$"}),
+]
+"""An opaque identifier: 1 to 128 characters, any script, no control characters."""
+
+Name = Annotated[str, StringConstraints(min_length=1, max_length=64), AfterValidator(_printable)]
+"""A short name: a feature, a source, a policy."""
+
+Integer = Annotated[int, BeforeValidator(_integral)]
+HourOfDay = Annotated[Integer, Field(ge=0, le=23)]
+DayOfWeek = Annotated[Integer, Field(ge=0, le=6, description="Monday = 0")]
+DwellMs = Annotated[
+    int,
+    Field(ge=0, le=10**12),
+    BeforeValidator(_whole_ms),
+    WithJsonSchema({"type": "number", "minimum": 0, "maximum": 10**12}),
+]
+Timestamp = Annotated[datetime, Field(strict=False), AfterValidator(_in_range_of_time)]
+"""ISO 8601; without an offset it is read as UTC."""
+
+FeatureValue = Annotated[
+    float | bool,
+    BeforeValidator(feature_value),
+    WithJsonSchema({"anyOf": [{"type": "number"}, {"type": "boolean"}]}),
+]
+OptionalFeatureValue = Annotated[
+    float | bool | None,
+    BeforeValidator(lambda value: None if value is None else feature_value(value)),
+    WithJsonSchema({"anyOf": [{"type": "number"}, {"type": "boolean"}, {"type": "null"}]}),
+]
+
+TipKind = Literal["task", "advice", "insight", "reminder"]
+Action = Literal["done", "dismiss", "snooze", "helpful", "not_helpful"]
+
+FEATURE_RANGES: Mapping[str, tuple[float, float]] = {
+    "hour_of_day": (0, 23),
+    "day_of_week": (0, 6),
+    "is_overdue": (0, 1),
+    "priority": (1, 4),
+    "completion_rate_30d": (0, 1),
+    "dismiss_rate_30d": (0, 1),
+    "mean_dwell_ms_30d": (0, math.inf),
+    "preferred_hour": (0, 24),
+    "tip_volume_30d": (0, math.inf),
+}
+"""Inclusive bounds of the features whose meaning the service knows; other features are not bounded."""
+
+
+def within_known_ranges(features: dict[str, float | bool | None]) -> dict[str, float | bool | None]:
+    """Refuse a known feature outside its range: one absurd value would distort what is learned for good."""
+    for name, value in features.items():
+        if value is None or name not in FEATURE_RANGES:
+            continue
+        low, high = FEATURE_RANGES[name]
+        if not low <= value <= high:
+            wanted = f"from {low:g} to {high:g}" if math.isfinite(high) else f"at least {low:g}"
+            raise PydanticCustomError("feature_range", "must be {wanted}", {"wanted": wanted, "field": name})
+    return features
+
+
+ProfileFeatures = Annotated[dict[Name, OptionalFeatureValue], Field(max_length=32), AfterValidator(within_known_ranges)]
+
+
+class Body(BaseModel):
+    """Base of request bodies: strict types, unknown fields ignored."""
+
+    model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
+
+
+class Answer(BaseModel):
+    """Base of response bodies."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+class ErrorDetail(Answer):
+    code: str
+    message: str
+    field: str | None = None
+
+
+class ErrorAnswer(Answer):
+    """What every error looks like."""
+
+    error: ErrorDetail
+    request_id: str

@@ -1,0 +1,93 @@
+"""Bodies of `POST /generate` and `GET /prompts`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from tips.contracts.common import (
+    Answer,
+    Body,
+    DayOfWeek,
+    FeatureValue,
+    HourOfDay,
+    Id,
+    Integer,
+    Name,
+    ProfileFeatures,
+    TipKind,
+)
+
+MAX_TIPS = 10
+
+
+class PromptTask(Body):
+    """A task of the person, as their app knows it."""
+
+    id: Id
+    content: Annotated[str, Field(min_length=1, max_length=2000)]
+    is_overdue: bool | None = None
+    task_age_days: Annotated[FeatureValue, Field(ge=0)] | None = None
+    priority: Annotated[Integer, Field(ge=1, le=4)] | None = None
+    due: Annotated[str, Field(max_length=64)] | None = None
+
+
+class PromptContext(Body):
+    """What a prompt may know of the person right now; all of it optional."""
+
+    tasks: Annotated[list[PromptTask], Field(max_length=500)] | None = None
+    hour_of_day: HourOfDay | None = None
+    day_of_week: DayOfWeek | None = None
+    timezone: Name | None = None
+    snippets: Annotated[list[Annotated[str, Field(max_length=2000)]], Field(max_length=100)] | None = None
+
+
+class GenerateRequest(Body):
+    user_id: Id
+    context: PromptContext = PromptContext()
+    n: Annotated[Integer, Field(ge=1, le=MAX_TIPS)] = 3
+    prompt_version: Name | None = None
+    profile_features: ProfileFeatures | None = None
+
+
+class TipCandidate(Answer):
+    """A written tip, ready to be a candidate of `POST /score`."""
+
+    id: str
+    content: str
+    kind: TipKind
+    source: str
+    rationale: str | None = None
+    prompt_version: str
+    model: str
+    generation_id: str
+
+
+class GenerateResponse(Answer):
+    candidates: list[TipCandidate]
+    model: str
+    prompt_version: str
+    generation_id: str
+    prompt_tokens: int
+    completion_tokens: int
+    attempts: int
+    fallback: bool
+    cost_usd: float | None = None
+
+
+class PromptInfo(Answer):
+    version: str
+    description: str
+    content_hash: str
+
+
+class PromptsResponse(Answer):
+    default: str
+    versions: list[PromptInfo]
+
+
+class GenerateHealth(Answer):
+    ok: bool
+    version: str
+    model: str | None

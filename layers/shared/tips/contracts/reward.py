@@ -1,0 +1,73 @@
+"""Bodies of `POST /reward`, `GET /stats` and `POST /reset`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Self
+
+from pydantic import AfterValidator, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from tips.contracts.common import (
+    Action,
+    Answer,
+    Body,
+    DwellMs,
+    Id,
+    Name,
+    OptionalFeatureValue,
+    Timestamp,
+    within_known_ranges,
+)
+
+
+class RewardRequest(Body):
+    """How a person reacted to a tip, by `decision_id`, by `tip_id`, or by `tip_id` with its `features`."""
+
+    user_id: Id
+    decision_id: Id | None = None
+    tip_id: Id | None = None
+    event_id: Id | None = None
+    action: Action | None = None
+    dwell_ms: DwellMs | None = None
+    reward: Annotated[float, Field(ge=-1, le=1, allow_inf_nan=False)] | None = None
+    occurred_at: Timestamp | None = None
+    features: (
+        Annotated[dict[Name, OptionalFeatureValue], Field(max_length=64), AfterValidator(within_known_ranges)] | None
+    ) = None
+
+    @model_validator(mode="after")
+    def _names_a_tip_and_a_reaction(self) -> Self:
+        if self.decision_id is None and self.tip_id is None:
+            raise PydanticCustomError("tip_needed", "decision_id or tip_id is needed", {"field": "decision_id"})
+        if self.action is None and self.reward is None:
+            raise PydanticCustomError("reaction_needed", "action or reward is needed", {"field": "action"})
+        return self
+
+
+class RewardResponse(Answer):
+    """`applied` says whether what is learned moved; `reason` why not."""
+
+    ok: bool = True
+    applied: bool
+    reason: str | None = None
+    reward: float
+
+
+class StatsResponse(Answer):
+    """Counts of learned reactions of one person under one policy; never decayed."""
+
+    user_id: str
+    policy: str
+    policy_version: str
+    schema_hash: str
+    pulls: int
+    pulls_without_decision: int
+    cumulative_reward: float
+    estimated_mean: float
+    last_updated: str | None
+
+
+class ResetResponse(Answer):
+    ok: bool = True
+    user_id: str
+    epoch: int

@@ -1,0 +1,185 @@
+"""Bodies of `POST /score` and of the routes that show decisions."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
+
+from tips.contracts.common import (
+    Answer,
+    Body,
+    DayOfWeek,
+    FeatureValue,
+    HourOfDay,
+    Id,
+    Name,
+    ProfileFeatures,
+    TipKind,
+    within_known_ranges,
+)
+
+MAX_CANDIDATES = 200
+
+
+class Candidate(Body):
+    """One tip that could be shown. `content` is never stored or logged."""
+
+    id: Id
+    kind: TipKind | None = None
+    source: Name | None = None
+    content: Annotated[str, Field(max_length=500)] | None = None
+    prompt_version: Name | None = None
+    model: Id | None = None
+    generation_id: Id | None = None
+    features: Annotated[dict[Name, FeatureValue], Field(max_length=32), AfterValidator(within_known_ranges)] = {}
+
+
+class ScoreContext(Body):
+    """Just-in-time context of a decision, the same for all its candidates."""
+
+    hour_of_day: HourOfDay | None = None
+    day_of_week: DayOfWeek | None = None
+    timezone: Name | None = None
+    tasks: Annotated[list[Any], Field(max_length=1000)] | None = None
+
+
+def _distinct_ids(candidates: list[Candidate]) -> list[Candidate]:
+    seen: set[str] = set()
+    for index, candidate in enumerate(candidates):
+        if candidate.id in seen:
+            raise PydanticCustomError("duplicate_id", "must be unique among the candidates", {"field": f"{index}.id"})
+        seen.add(candidate.id)
+    return candidates
+
+
+class ScoreRequest(Body):
+    """Candidates to choose from, for one person, now."""
+
+    user_id: Id
+    candidates: Annotated[
+        list[Candidate], Field(min_length=1, max_length=MAX_CANDIDATES), AfterValidator(_distinct_ids)
+    ]
+    context: ScoreContext = ScoreContext()
+    profile_features: ProfileFeatures | None = None
+    policy: Name | None = None
+    explain: bool = False
+    defer: bool = False
+
+
+class RankedCandidate(Answer):
+    id: str
+    score: float
+    propensity: float
+
+
+class Explanation(Answer):
+    """Contributions add up to the chosen candidate's score."""
+
+    contributions: dict[str, float]
+    sentence: str
+
+
+class ScoreResponse(Answer):
+    tip_id: str
+    score: float
+    policy: str
+    decision_id: str
+    propensity: float
+    ranking: list[RankedCandidate]
+    explored: bool
+    policy_version: str
+    schema_hash: str
+    degraded: bool
+    logged: bool
+    explanation: Explanation | None = None
+
+
+class HistoryEntry(Answer):
+    """One decision in short. `features` is the vector that the policy saw of the tip shown."""
+
+    ts: str
+    decision_id: str
+    tip_id: str
+    policy: str
+    policy_version: str
+    schema_hash: str
+    features: dict[str, float]
+    score: float
+    propensity: float
+    explored: bool
+    degraded: bool
+    reward: float | None
+    reward_at: str | None
+
+
+class FeatureHistory(Answer):
+    """The last decisions of one person, newest first."""
+
+    history: list[HistoryEntry]
+
+
+class EvaluationView(Answer):
+    """What one policy made of the candidates; the arrays are in the candidates' order."""
+
+    policy_version: str
+    schema_hash: str
+    parameters: dict[str, float]
+    features: dict[str, float]
+    mean: list[float]
+    width: list[float]
+    score: list[float]
+    propensity: list[float]
+
+
+class ReactionView(Answer):
+    """The reaction that counts. `learned`: whether it is in what was learned."""
+
+    reward: float
+    occurred_at: str
+    event_id: str
+    action: str | None
+    dwell_ms: int | None
+    learned: bool
+
+
+class DecisionResponse(Answer):
+    """One decision whole, as remembered: enough to replay its probabilities and its choice."""
+
+    decision_id: str
+    user_id: str
+    ts: str
+    tip_id: str
+    policy: str
+    candidates: list[dict[str, Any]]
+    hour_of_day: float | None
+    day_of_week: float | None
+    profile_features: dict[str, float | bool | None]
+    context: dict[str, Any]
+    evaluations: dict[str, EvaluationView]
+    explored: bool
+    degraded: bool
+    deferred: bool
+    epoch: int | None
+    shown_at: str | None
+    reaction: ReactionView | None
+
+
+class ConsumerHealth(Answer):
+    last_msg_ts: str | None
+    processed: int
+    errors: int
+
+
+class NatsHealth(Answer):
+    enabled: bool
+    consumers: dict[str, ConsumerHealth]
+
+
+class HealthResponse(Answer):
+    """`ok` is false when the table does not answer."""
+
+    ok: bool
+    version: str
+    nats: NatsHealth

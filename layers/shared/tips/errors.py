@@ -1,0 +1,74 @@
+"""Errors by situation, each knowing the HTTP answer it stands for."""
+
+from __future__ import annotations
+
+
+class ServiceError(Exception):
+    """A fault that a caller is told about; `status` and `code` are part of the HTTP contract."""
+
+    status = 500
+    code = "internal_error"
+    retry_after_sec: int | None = None
+
+    def __init__(self, message: str, *, field: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.field = field
+
+
+class MalformedRequest(ServiceError):
+    """The request cannot be read at all: broken JSON, broken base64, no body."""
+
+    status = 400
+    code = "malformed_request"
+
+
+class NotFound(ServiceError):
+    status = 404
+    code = "not_found"
+
+
+class BodyTooLarge(ServiceError):
+    status = 413
+    code = "body_too_large"
+
+
+class DecisionTooLarge(ServiceError):
+    """The candidates' ids and features are too much to remember with a decision."""
+
+    status = 413
+    code = "decision_too_large"
+
+
+class InvalidField(ServiceError):
+    """The request can be read, but a field of it is not acceptable."""
+
+    status = 422
+    code = "invalid_field"
+
+
+class TableUnavailable(ServiceError):
+    """DynamoDB did not answer, refused or throttled within the time there was.
+
+    `ambiguous` says that a write may have been carried out all the same.
+    """
+
+    status = 503
+    code = "table_unavailable"
+    retry_after_sec = 1
+
+    def __init__(self, message: str, *, ambiguous: bool = False) -> None:
+        super().__init__(message)
+        self.ambiguous = ambiguous
+
+
+class WriteConflict(Exception):
+    """The condition of a write did not hold: somebody else wrote first. Read again and retry."""
+
+
+class BadRecord(Exception):
+    """An event record that can never be processed as it is; `reason` names the field, never its content."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason

@@ -1,0 +1,1 @@
+"""Features: one definition, used when deciding and when evaluating offline."""

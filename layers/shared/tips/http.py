@@ -1,0 +1,161 @@
+"""A FastAPI application as a function URL's handler, with the service's error contract.
+
+Only functions that bring FastAPI and Mangum import this module.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from mangum import Mangum
+from starlette.exceptions import HTTPException
+
+from tips import telemetry
+from tips.contracts.common import ErrorAnswer
+from tips.errors import BodyTooLarge, InvalidField, MalformedRequest, ServiceError
+
+MAX_BODY_BYTES = 1024 * 1024
+
+Handler = Callable[[dict[str, Any], Any], dict[str, Any]]
+
+ERROR_RESPONSES: dict[int | str, dict[str, Any]] = {
+    status: {"model": ErrorAnswer, "description": description}
+    for status, description in {
+        400: "The request cannot be read",
+        404: "No such thing",
+        413: "Body over 1 MiB",
+        422: "A field is not acceptable",
+        503: "A dependency is down; retry after `Retry-After` seconds",
+    }.items()
+}
+"""For `FastAPI(responses=...)`: the documented errors."""
+
+# One loop for the life of the environment, so that connections outlive an invocation.
+_loop = asyncio.new_event_loop()
+
+_HTTP_CODES = {404: "not_found", 405: "method_not_allowed"}
+
+
+def create_app(title: str, version: str) -> FastAPI:
+    """Return an application whose every error has the contract's shape. Its documents are not served."""
+    app = FastAPI(title=title, version=version, openapi_url=None, redirect_slashes=False, responses=ERROR_RESPONSES)
+    app.add_exception_handler(ServiceError, _on_service_error)
+    app.add_exception_handler(RequestValidationError, _on_invalid_request)
+    app.add_exception_handler(HTTPException, _on_http_exception)
+    return app
+
+
+def create_handler(app: FastAPI) -> Handler:
+    """Return the Lambda handler of `app` for function-URL events (payload format 2.0)."""
+    asyncio.set_event_loop(_loop)
+    mangum = Mangum(app, lifespan="off")
+
+    def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
+        request_id = _request_id(event, context)
+        # Mangum takes the thread's current loop, and any `asyncio.run` in the process leaves none.
+        asyncio.set_event_loop(_loop)
+        try:
+            return mangum(_readable(event), context)
+        except ServiceError as error:
+            return _lambda_answer(error, request_id)
+        except Exception:
+            telemetry.log_unforeseen("request failed", request_id=request_id)
+            return _lambda_answer(ServiceError("the request could not be processed"), request_id)
+        finally:
+            telemetry.flush()
+
+    return handler
+
+
+def _request_id(event: dict[str, Any], context: Any) -> str:
+    request_id = getattr(context, "aws_request_id", None) or event.get("requestContext", {}).get("requestId")
+    return str(request_id or "")
+
+
+def _readable(event: dict[str, Any]) -> dict[str, Any]:
+    """Return the event with its body as text of at most 1 MiB; raise what is wrong with the body."""
+    body = event.get("body") or ""
+    try:
+        if event.get("isBase64Encoded"):
+            raw = base64.b64decode(body, validate=True)
+            body = raw.decode()
+        else:
+            raw = body.encode()
+    except UnicodeError:
+        raise MalformedRequest("the body is not valid UTF-8", field="body") from None
+    except ValueError:
+        raise MalformedRequest("the body is not valid base64", field="body") from None
+    if len(raw) > MAX_BODY_BYTES:
+        raise BodyTooLarge(f"the body must be at most {MAX_BODY_BYTES} bytes", field="body")
+    # Every body is JSON here, whatever a client (curl -d, for one) says that it is.
+    headers = {name: value for name, value in event.get("headers", {}).items() if name.lower() != "content-type"}
+    if body:
+        headers["content-type"] = "application/json"
+    return {**event, "headers": headers, "body": body, "isBase64Encoded": False}
+
+
+def _answer(error: ServiceError, request_id: str) -> tuple[int, dict[str, str], dict[str, Any]]:
+    detail: dict[str, Any] = {"code": error.code, "message": error.message}
+    if error.field is not None:
+        detail["field"] = error.field
+    headers = {} if error.retry_after_sec is None else {"retry-after": str(error.retry_after_sec)}
+    return error.status, headers, {"error": detail, "request_id": request_id}
+
+
+def _lambda_answer(error: ServiceError, request_id: str) -> dict[str, Any]:
+    status, headers, content = _answer(error, request_id)
+    return {
+        "statusCode": status,
+        "headers": {"content-type": "application/json", **headers},
+        "body": json.dumps(content),
+        "isBase64Encoded": False,
+    }
+
+
+def _json_answer(request: Request, error: ServiceError) -> JSONResponse:
+    request_id = _request_id(request.scope.get("aws.event", {}), request.scope.get("aws.context"))
+    status, headers, content = _answer(error, request_id)
+    telemetry.count(f"HTTP{status}")
+    return JSONResponse(content, status_code=status, headers=headers)
+
+
+async def _on_service_error(request: Request, error: Exception) -> JSONResponse:
+    return _json_answer(request, cast(ServiceError, error))
+
+
+async def _on_http_exception(request: Request, error: Exception) -> JSONResponse:
+    error = cast(HTTPException, error)
+    fault = ServiceError(str(error.detail))
+    if error.status_code == 400:
+        fault = MalformedRequest("the body is not valid JSON", field="body")
+    fault.status = error.status_code
+    fault.code = _HTTP_CODES.get(error.status_code, fault.code)
+    answer = _json_answer(request, fault)
+    answer.headers.update(error.headers or {})
+    return answer
+
+
+async def _on_invalid_request(request: Request, error: Exception) -> JSONResponse:
+    return _json_answer(request, validation_fault(cast(RequestValidationError, error).errors()))
+
+
+def validation_fault(errors: Sequence[Any]) -> ServiceError:
+    """Turn pydantic's first error into the fault that a caller sees; the refused input is never quoted."""
+    first = errors[0]
+    place = [str(part) for part in first["loc"]]
+    if first["type"] == "json_invalid":
+        return MalformedRequest("the body is not valid JSON", field="body")
+    if place == ["body"] and first["type"] == "missing":
+        return MalformedRequest("a JSON body is needed", field="body")
+    if place == ["body"] and first["type"] == "model_attributes_type":
+        return InvalidField("the body must be a JSON object", field="body")
+    inner = first.get("ctx", {}).get("field")
+    path = [*place[1:], *([inner] if inner else [])]
+    return InvalidField(first["msg"], field=".".join(path) or place[0])

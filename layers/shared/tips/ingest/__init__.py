@@ -1,0 +1,1 @@
+"""Events into the table: what arrives, what it says, what it changes."""

@@ -1,0 +1,103 @@
+"""The two shapes in which events arrive, as one list of records."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from tips.errors import BadRecord
+
+JETSTREAM_SOURCE = "nats.jetstream"
+SQS_SOURCE = "aws:sqs"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One event as it arrived. `fault` says why it cannot be read at all; then `data` holds all bytes there are."""
+
+    identifier: str
+    origin: str
+    subject: str
+    num_delivered: int
+    data: bytes
+    headers: Mapping[str, Any] = field(default_factory=dict)
+    fault: str | None = None
+
+
+def records_of(event: object) -> list[Record]:
+    """Return the records of a JetStream batch or an SQS event.
+
+    Raises `ValueError` when the event has another shape or a record has no usable identifier: an empty failure list
+    would then acknowledge what was never read.
+    """
+    if not isinstance(event, dict):
+        raise ValueError("the event is not an object")
+    if event.get("source") == JETSTREAM_SOURCE and isinstance(event.get("records"), list):
+        origin = event.get("stream")
+        return [_jetstream_record(origin if isinstance(origin, str) else "", one) for one in event["records"]]
+    records = event.get("Records")
+    if isinstance(records, list) and records and all(_is_sqs(one) for one in records):
+        return [_sqs_record(one) for one in records]
+    raise ValueError("the event is neither a JetStream batch nor an SQS event")
+
+
+def _is_sqs(record: object) -> bool:
+    return isinstance(record, dict) and record.get("eventSource") == SQS_SOURCE
+
+
+def _jetstream_record(origin: str, record: object) -> Record:
+    if not isinstance(record, dict):
+        raise ValueError("a JetStream record is not an object")
+    sequence = record.get("stream_seq")
+    if isinstance(sequence, bool) or not isinstance(sequence, int | str) or not str(sequence).isdecimal():
+        raise ValueError("a JetStream record has no usable stream_seq")
+    return _record(str(sequence), origin, record, None)
+
+
+def _sqs_record(message: dict[str, Any]) -> Record:
+    identifier = message.get("messageId")
+    if not isinstance(identifier, str) or not identifier:
+        raise ValueError("an SQS record has no usable messageId")
+    origin = str(message.get("eventSourceARN", SQS_SOURCE)).rsplit(":", 1)[-1]
+    received = message.get("attributes", {}).get("ApproximateReceiveCount", "1")
+    deliveries = int(received) if str(received).isdecimal() else 1
+    body = message.get("body")
+    try:
+        record = json.loads(body) if isinstance(body, str) else None
+    except (ValueError, RecursionError):
+        record = None
+    if not isinstance(record, dict):
+        raw = (body if isinstance(body, str) else "").encode("utf-8", "surrogatepass")
+        return Record(identifier, origin, "", deliveries, raw, fault="body: is not a JSON object")
+    return _record(identifier, origin, record, deliveries)
+
+
+def _record(identifier: str, origin: str, record: dict[str, Any], deliveries: int | None) -> Record:
+    subject = record.get("subject")
+    delivered = record.get("num_delivered")
+    if deliveries is None:
+        deliveries = delivered if isinstance(delivered, int) and not isinstance(delivered, bool) else 1
+    headers = record.get("headers")
+    text = record.get("data")
+    fault = None
+    if not isinstance(subject, str) or not subject:
+        fault, subject = "subject: is missing", ""
+    if isinstance(text, str):
+        try:
+            data = base64.b64decode(text, validate=True)
+        except ValueError:
+            fault, data = "data: is not base64", text.encode("utf-8", "surrogatepass")
+    else:
+        fault, data = "data: is missing", json.dumps(record).encode()
+    return Record(identifier, origin, subject, deliveries, data, headers if isinstance(headers, dict) else {}, fault)
+
+
+def parse_json(data: bytes) -> object:
+    """Return the JSON value; raises `BadRecord`."""
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError):
+        raise BadRecord("data: is not JSON") from None

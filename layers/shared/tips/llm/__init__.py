@@ -1,0 +1,1 @@
+"""Writing tips with a language model. Only `generate` and offline code import this package."""

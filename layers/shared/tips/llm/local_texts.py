@@ -1,0 +1,236 @@
+"""What `local/template` says: its sentences, per voice and situation.
+
+`{task}` is a task's title in quotation marks, `{age}` how long it has waited, `{now}` this part of the day, `{note}`
+a snippet in quotation marks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Voice:
+    """One way of speaking. Each tuple holds variants of one situation; `general` is (kind, text) for any time."""
+
+    overdue: tuple[str, ...]
+    urgent: tuple[str, ...]
+    open: tuple[str, ...]
+    at_night: tuple[str, ...]
+    noted: tuple[str, ...]
+    by_part_of_day: dict[str, tuple[str, str]]
+    general: tuple[tuple[str, str], ...]
+
+
+COACH = Voice(
+    overdue=(
+        "{task} is overdue. Give it the next ten minutes: open it, finish one piece, then set a date for the rest.",
+        "Clear {task} before you open anything else. Set a 15-minute timer and start with the part you can finish.",
+        "You have been carrying {task} around{age}. Do its first step now, or delete it and mean it.",
+    ),
+    urgent=(
+        "{task} matters most {now}. Block 25 minutes, put the phone away and begin with the first step.",
+        "Make {task} the one thing you finish {now}. Write down its next step and start on it right away.",
+    ),
+    open=(
+        "Pick {task} and name the very first step. If it takes under five minutes, do it before you read on.",
+        "Turn {task} into a quick win {now}: 15 minutes on the clock, then decide what is left.",
+        "Move {task} forward by one step {now}: open it, do one thing, and write down what comes next.",
+    ),
+    at_night=(
+        "{task} is tomorrow's job. Write its first step on a note, put it where you will see it, and call it a day.",
+        "Do not start {task} now. Lay out what it needs, so that tomorrow begins with a running start.",
+    ),
+    noted=(
+        "You noted {note}. Decide what that changes {now} and put the answer in your plan.",
+        "{note}: turn that into one action you can do {now}, and write it down as a task.",
+    ),
+    by_part_of_day={
+        "morning": (
+            "advice",
+            "Start with the task you would most like to skip. Half an hour on it now sets the pace of the day.",
+        ),
+        "afternoon": (
+            "advice",
+            "Afternoon dip? Stand up, drink a glass of water and finish one small thing to get moving again.",
+        ),
+        "evening": (
+            "advice",
+            "Close the day in five minutes: tick off what is done and choose the first task for tomorrow.",
+        ),
+        "night": (
+            "reminder",
+            "Set out what you need for tomorrow morning, then put the screen away. Sleep is part of the plan.",
+        ),
+    },
+    general=(
+        (
+            "advice",
+            "Write down the one result that would make today a success, and give it your next 25 minutes.",
+        ),
+        ("advice", "Do the smallest open thing right now. Momentum beats planning."),
+        (
+            "insight",
+            "Every open tab is a decision put off. Close the ones you did not need in the last hour.",
+        ),
+        ("advice", "Put your phone in another room for 25 minutes and see how far one task gets."),
+        ("reminder", "Check what is due this week and give the nearest deadline a time slot today."),
+        (
+            "advice",
+            "Answer in one go: ten minutes for messages now, then nothing but your main task until the next break.",
+        ),
+        (
+            "advice",
+            "Take a three-minute walk before the next task. Come back with its first step already decided.",
+        ),
+        (
+            "insight",
+            "If a task has moved from list to list, it is too big. Cut off a piece that fits into 15 minutes.",
+        ),
+        ("reminder", "Ask for what you are waiting for: send that one follow-up message now."),
+        ("advice", "Choose three tasks for today and hide the rest of the list until they are done."),
+    ),
+)
+
+MENTOR = Voice(
+    overdue=(
+        "{task} has been waiting{age}. Nothing is lost: give it ten quiet minutes and see what the smallest next step is.",
+        "When you are ready, look at {task} first. You need not finish it; opening it and doing one part is enough.",
+        "Something that waits{age} often hides an unclear step. Ask what {task} really needs next, and do only that.",
+    ),
+    urgent=(
+        "{task} deserves your clearest hour. Sit down with it {now}, decide on its next step and stay with that one step.",
+        "Let {task} be the only thing in front of you for ten minutes {now}. The rest can wait its turn.",
+    ),
+    open=(
+        "Consider {task} {now}. Name one step small enough for ten minutes, and let that be enough.",
+        "{task} can move a little {now}: read what is there, note the next step, and leave it better than you found it.",
+        "If you have ten calm minutes {now}, spend them on {task}, beginning with the part you understand best.",
+    ),
+    at_night=(
+        "{task} will still be there in the morning. Write down where you would begin, and let the day end.",
+        "For tonight it is enough to know the first step of {task}. Note it, and rest.",
+    ),
+    noted=(
+        "You noted {note}. Take a moment to ask what it needs from you {now}, if anything.",
+        "{note}: worth a quiet look. Is there one small thing that would make it easier?",
+    ),
+    by_part_of_day={
+        "morning": (
+            "advice",
+            "The morning is your clearest time. Choose the task that needs thought, before messages choose for you.",
+        ),
+        "afternoon": (
+            "advice",
+            "Afternoons are good for finishing. Look for something nearly done, and bring it to its end.",
+        ),
+        "evening": (
+            "insight",
+            "Look back for a minute: what went well today, and what may wait until tomorrow without harm?",
+        ),
+        "night": (
+            "advice",
+            "The day is done. Note the one thought that keeps you busy, and leave it on paper until morning.",
+        ),
+    },
+    general=(
+        (
+            "advice",
+            "Before the next task, take three slow breaths and decide what would be enough for today.",
+        ),
+        (
+            "insight",
+            "What you keep putting off may only lack a first step. Write that step down in one short sentence.",
+        ),
+        (
+            "advice",
+            "Choose one thing and give it ten undivided minutes. You may stop then; often you will not want to.",
+        ),
+        ("advice", "A short list is kinder than a complete one. Keep the three lines that matter today."),
+        (
+            "reminder",
+            "Is somebody waiting for a word from you? One honest sentence today is better than a long answer later.",
+        ),
+        (
+            "insight",
+            "Notice which hour of your day is the quietest, and keep it for the work that needs you most.",
+        ),
+        (
+            "advice",
+            "Leave a small gap between two tasks. A minute at the window makes the next beginning easier.",
+        ),
+        ("reminder", "Look at what is coming this week. Knowing it calmly now saves hurrying later."),
+        ("advice", "Finish something small to its very end, and put the things away that belonged to it."),
+        (
+            "insight",
+            "A plan is allowed to change. Cross out what no longer matters, and see how the day feels.",
+        ),
+    ),
+)
+
+EXAMPLES_COACH = Voice(
+    overdue=(
+        "{task} first: open it, do the part you can finish, send or save it. Ten minutes, and it is off your mind.",
+        "Begin with {task}: five minutes to see what is missing, ten to close it. The rest of the day gets lighter.",
+        "{task} has been waiting{age}: do its shortest step now, and the next one follows by itself.",
+    ),
+    urgent=(
+        "Give {task} your freshest half hour {now}: write down the three things it has to achieve. The work grows from there.",
+        "{task} before messages {now}: thirty minutes, door closed. What comes after it will be easier.",
+    ),
+    open=(
+        "Fit {task} between two bigger things {now}. A few minutes close what has been open.",
+        "Start {task} {now} with whatever is already in your hand. Two minutes in, you will know the rest.",
+        "Take {task} to the next stop, not to the end: one step {now}, one line about what follows.",
+    ),
+    at_night=(
+        "Put everything that {task} needs in one place now. Tomorrow you only have to sit down and begin.",
+        "Write one line: where {task} starts tomorrow. Then screens off; sleep does more for it than another hour.",
+    ),
+    noted=(
+        "{note}: give that two minutes {now} and take one worry off the list.",
+        "Because of {note}: choose the one thing it changes {now}, and do that before the rest.",
+    ),
+    by_part_of_day={
+        "morning": (
+            "advice",
+            "Hardest thing first: thirty minutes on it before the inbox opens. The rest of the day runs downhill.",
+        ),
+        "afternoon": (
+            "advice",
+            "Finish one nearly finished thing before you start another. Ten minutes, and the list is shorter.",
+        ),
+        "evening": (
+            "reminder",
+            "Choose tomorrow's first task now and lay it ready. The morning starts with it already decided.",
+        ),
+        "night": (
+            "advice",
+            "Screens off within the half hour: tomorrow's plan is worth only as much as tonight's sleep.",
+        ),
+    },
+    general=(
+        (
+            "advice",
+            "Write today's one result on paper, then work on it for 25 minutes. Everything else is second.",
+        ),
+        ("advice", "Close the smallest open thing first: two minutes now, and you are already moving."),
+        (
+            "reminder",
+            "Send the one message somebody is waiting for. Three sentences, and it is off your mind.",
+        ),
+        ("advice", "Phone in another room, timer on 25. One task gets further than you expect."),
+        ("insight", "A task that keeps moving is too big: cut off a 15-minute piece and do only that."),
+        (
+            "reminder",
+            "Look up the nearest deadline and give it a place in your day. Two minutes against a bad surprise.",
+        ),
+        ("advice", "Ten minutes for all messages in one go, then close them. The next hour belongs to you."),
+        ("insight", "Half-read tabs cost attention: keep the one you need, close the rest, breathe out."),
+        (
+            "advice",
+            "Walk for three minutes and come back with the first step decided. Then sit down and do it.",
+        ),
+        ("advice", "Three tasks for today, the rest out of sight. A short list gets done."),
+    ),
+)

@@ -1,0 +1,1 @@
+"""The DynamoDB table: the only place that knows keys and item shapes."""

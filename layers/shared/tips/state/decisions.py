@@ -1,0 +1,42 @@
+"""Remembered decisions: written once by `score`, read by id, by tip or newest first."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tips.state import codecs, keys
+
+if TYPE_CHECKING:
+    from tips.bandit.decision import Decision
+    from tips.state.codecs import RememberedDecision
+    from tips.state.table import Table
+
+
+def remember(table: Table, decision: Decision) -> None:
+    """Store a new decision in one write; raises `DecisionTooLarge` before anything is written."""
+    table.put(codecs.decision_item(decision))
+
+
+def find(table: Table, user_id: str, decision_id: str) -> RememberedDecision | None:
+    item = table.get(keys.user(user_id), keys.decision(decision_id))
+    return None if item is None else codecs.read_decision(item)
+
+
+def newest(table: Table, user_id: str, limit: int) -> list[RememberedDecision]:
+    """Return up to `limit` decisions of a person, newest first."""
+    prefix = keys.DECISION_PREFIX
+    items = table.query(keys.user(user_id), prefix, prefix + "~", limit=limit)
+    return [codecs.read_decision(item) for item in items]
+
+
+def newest_that_showed(table: Table, user_id: str, tip_id: str, at_us: int) -> str | None:
+    """Return the id of the person's newest decision that showed the tip at or before `at_us`."""
+    found = table.query(
+        keys.user(user_id),
+        keys.tip(tip_id, ""),
+        keys.tip(tip_id, keys.last_ulid_at(at_us)),
+        limit=1,
+        index=keys.TIP_INDEX,
+    )
+    item = next(found, None)
+    return None if item is None else str(item["sk"]["S"]).removeprefix(keys.DECISION_PREFIX)

@@ -1,0 +1,61 @@
+"""Keys of the table's items. Partition keys carry a role, so that IAM can separate functions by it."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, datetime
+
+from ulid import ULID
+
+DAY_SEC = 86_400
+DECISION_TTL_SEC = 90 * DAY_SEC
+EVENT_TTL_SEC = 35 * DAY_SEC
+DEAD_LETTER_TTL_SEC = 30 * DAY_SEC
+
+LEARNING = "L"
+DECISION_PREFIX = "D#"
+TIP_INDEX = "by-tip"
+BRIDGE_HEALTH = ("C#HEALTH", "bridge")
+
+
+def user(user_id: str) -> str:
+    return f"U#{user_id}"
+
+
+def decision(decision_id: str) -> str:
+    """Decision ids are ULIDs, so the items of one user sort by time."""
+    return f"{DECISION_PREFIX}{decision_id}"
+
+
+def event(event_id: str) -> str:
+    """Marks an event without a decision as seen."""
+    return f"E#{_digest(event_id)}"
+
+
+def source_sync(source: str) -> str:
+    """When the tasks of one source were last synced."""
+    return f"S#{source}"
+
+
+def tip(tip_id: str, decision_id: str) -> str:
+    """Sort key of the index by tip. The hash has one length, so no tip id can be a prefix of another's range."""
+    return f"{_digest(tip_id)}#{decision_id}"
+
+
+def dead_letter_day(at: datetime) -> str:
+    return f"C#DLQ#{at.astimezone(UTC):%Y-%m-%d}"
+
+
+def last_ulid_at(at_us: int) -> str:
+    """Return the greatest ULID of the millisecond that holds `at_us` (microseconds since 1970)."""
+    milliseconds = max(0, at_us // 1000)
+    return str(ULID.from_bytes(milliseconds.to_bytes(6, "big") + b"\xff" * 10))
+
+
+def decided_at_us(decision_id: str) -> int:
+    """Return the time of a decision in microseconds since 1970; raises `ValueError` if the id is not a ULID."""
+    return int.from_bytes(ULID.from_str(decision_id).bytes[:6], "big") * 1000
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]

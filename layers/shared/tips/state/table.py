@@ -1,0 +1,177 @@
+"""The table's client: DynamoDB calls in bounded time, their faults by situation."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError, ConnectTimeoutError, EndpointConnectionError
+from botocore.session import Session
+
+from tips import telemetry
+from tips.errors import TableUnavailable, WriteConflict
+
+if TYPE_CHECKING:
+    from tips.settings import Settings
+
+Item = dict[str, Any]
+"""An item in DynamoDB's own JSON: {"name": {"S": ...}}."""
+
+_CONFLICTS = {
+    "ConditionalCheckFailedException",
+    "ConditionalCheckFailed",
+    "TransactionConflictException",
+    "TransactionConflict",
+    "TransactionInProgressException",
+}
+_session = Session()
+# Not the seeded generator: a restored snapshot would make every clone wait equally long.
+_jitter = random.SystemRandom()
+T = TypeVar("T")
+
+
+class Table:
+    """One DynamoDB table.
+
+    Every call is one request: it ends within `timeout_ms` and is never retried here. Raises `WriteConflict` when a
+    condition did not hold, else `TableUnavailable`.
+    """
+
+    def __init__(self, settings: Settings, timeout_ms: float) -> None:
+        self.name = settings.table_name
+        seconds = timeout_ms / 1000
+        self._client = _session.create_client(
+            "dynamodb",
+            region_name=settings.region,
+            endpoint_url=settings.dynamodb_endpoint,
+            config=Config(
+                connect_timeout=seconds,
+                read_timeout=seconds,
+                retries={"total_max_attempts": 1},
+                parameter_validation=False,
+                tcp_keepalive=True,
+            ),
+        )
+
+    def get(self, pk: str, sk: str, *, consistent: bool = True) -> Item | None:
+        answer = self._call("get_item", Key=_key(pk, sk), ConsistentRead=consistent)
+        return _live(answer.get("Item"))
+
+    def get_all(self, keys: Sequence[tuple[str, str]]) -> list[Item | None]:
+        """Read up to 100 items consistently in one round trip; answers are in the order of `keys`."""
+        answer = self._call(
+            "batch_get_item",
+            RequestItems={self.name: {"Keys": [_key(*key) for key in keys], "ConsistentRead": True}},
+            named=False,
+        )
+        if answer.get("UnprocessedKeys"):
+            raise TableUnavailable("the table is throttled")
+        found = {(item["pk"]["S"], item["sk"]["S"]): item for item in answer["Responses"].get(self.name, [])}
+        return [_live(found.get(key)) for key in keys]
+
+    def put(self, item: Item) -> None:
+        self._call("put_item", Item=item)
+
+    def update(self, pk: str, sk: str, expression: str, condition: str, values: Item, names: Mapping[str, str]) -> None:
+        """Change one item on a condition, by DynamoDB's expressions with their values and names."""
+        self._call(
+            "update_item",
+            Key=_key(pk, sk),
+            UpdateExpression=expression,
+            ConditionExpression=condition,
+            ExpressionAttributeNames=names,
+            ExpressionAttributeValues=values,
+        )
+
+    def transact(self, writes: Sequence[Mapping[str, Any]]) -> None:
+        """Carry out all writes or none. Each is {"Put": ...} or {"Update": ...} without the table's name."""
+        named = [{kind: {"TableName": self.name, **write} for kind, write in one.items()} for one in writes]
+        self._call("transact_write_items", TransactItems=named, named=False)
+
+    def query(self, pk: str, sk_from: str, sk_to: str, *, limit: int, index: str | None = None) -> Iterator[Item]:
+        """Yield up to `limit` live items whose sort key is in the range, greatest first."""
+        sort_key = "sk" if index is None else "tip_key"
+        arguments: dict[str, Any] = {
+            "KeyConditionExpression": f"pk = :pk AND {sort_key} BETWEEN :from AND :to",
+            "ExpressionAttributeValues": {":pk": {"S": pk}, ":from": {"S": sk_from}, ":to": {"S": sk_to}},
+            "ScanIndexForward": False,
+            "ConsistentRead": True,
+            "Limit": limit,
+        }
+        if index is not None:
+            arguments["IndexName"] = index
+        while limit > 0:
+            answer = self._call("query", **arguments)
+            for item in filter(None, map(_live, answer["Items"][:limit])):
+                yield item
+                limit -= 1
+            if "LastEvaluatedKey" not in answer:
+                return
+            arguments["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
+
+    def _call(self, operation: str, *, named: bool = True, **arguments: Any) -> Any:
+        if named:
+            arguments["TableName"] = self.name
+        try:
+            return getattr(self._client, operation)(**arguments)
+        except ClientError as error:
+            raise _fault(operation, error) from None
+        except (BotoCoreError, ValueError) as error:
+            # A ValueError is botocore's own when the answer is not DynamoDB's.
+            telemetry.count("TableFault")
+            telemetry.logger.warning(
+                "table did not answer", extra={"operation": operation, "fault": type(error).__name__}
+            )
+            sent = not isinstance(error, ConnectTimeoutError | EndpointConnectionError)
+            raise TableUnavailable("the table did not answer", ambiguous=sent) from None
+
+
+def _key(pk: str, sk: str) -> Item:
+    return {"pk": {"S": pk}, "sk": {"S": sk}}
+
+
+def _live(item: Item | None) -> Item | None:
+    """TTL removes items days late; a reader does not see them from their time on."""
+    if item is None or ("ttl" in item and int(item["ttl"]["N"]) <= time.time()):
+        return None
+    return item
+
+
+def _fault(operation: str, error: ClientError) -> Exception:
+    detail = error.response.get("Error", {})
+    code = detail.get("Code", "")
+    reasons = {reason.get("Code", "None") for reason in error.response.get("CancellationReasons", ())} - {"None"}
+    if code in _CONFLICTS or (reasons and reasons <= _CONFLICTS):
+        return WriteConflict()
+    telemetry.count("TableFault")
+    telemetry.logger.warning("table refused", extra={"operation": operation, "fault": code, "reasons": sorted(reasons)})
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    return TableUnavailable("the table refused the request", ambiguous=status >= 500)
+
+
+def retrying(deadline_ms: float, attempt: Callable[[bool], T]) -> T:
+    """Call `attempt(ambiguous)` until it succeeds, conflicts and faults retried with jitter until the deadline.
+
+    `ambiguous` tells an attempt that an earlier one may have been carried out although it reported a fault.
+    Raises `TableUnavailable` at the deadline.
+    """
+    deadline = time.monotonic() + deadline_ms / 1000
+    ambiguous = False
+    pause = 0.01
+    while True:
+        try:
+            return attempt(ambiguous)
+        except WriteConflict:
+            fault = TableUnavailable("too many writers at the same time")
+        except TableUnavailable as error:
+            fault = error
+            ambiguous = ambiguous or error.ambiguous
+        # Full jitter, so that writers that collided do not collide again.
+        wait = _jitter.uniform(0, pause)
+        if time.monotonic() + wait >= deadline:
+            raise fault
+        time.sleep(wait)
+        pause = min(pause * 2, 0.2)

@@ -1,0 +1,41 @@
+#!/bin/sh
+# Recompiles all pinned requirement files from their .in files, with .venv's uv. Pins stay as they are unless
+# `--upgrade` (or `--upgrade-package NAME`) is passed on.
+set -eu
+cd "$(dirname -- "$0")/.."
+
+compile() { # compile NAME [options]: NAME.in -> NAME.txt
+    name=$1
+    shift
+    echo "$name.txt"
+    # Universal, from 3.11 up: one file serves every supported interpreter and platform. No header: it would hold
+    # the command line with every option.
+    .venv/bin/python -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+        "$name.in" --output-file "$name.txt" "$@"
+}
+
+names() { # the packages that a pinned file holds, each behind --no-emit-package
+    sed -n 's/^\([A-Za-z0-9._-]*\)==.*/--no-emit-package \1/p' "$1" | sort -u
+}
+
+compile requirements/dev "$@"
+compile requirements/sam "$@"
+# Everything else follows dev's versions, so that the tests ran with what is deployed.
+follow="-c requirements/dev.txt"
+compile requirements/uv $follow
+compile layers/shared/requirements $follow
+
+# A function never carries what the layer has.
+in_layer=$(names layers/shared/requirements.txt)
+compile functions/score/requirements $follow $in_layer
+compile functions/consume/requirements $follow $in_layer
+
+# LiteLLM requires these but does not import them for chat completions; they are 60 MB. tests/test_build.py completes
+# a call without them. The Lambda runtime has a boto3 of its own, should a Bedrock model be called directly.
+unused=
+for package in boto3 botocore s3transfer python-dateutil six \
+    tokenizers huggingface-hub hf-xet fsspec filelock tqdm regex \
+    jsonschema jsonschema-specifications referencing rpds-py; do
+    unused="$unused --no-emit-package $package"
+done
+compile functions/generate/requirements $follow $in_layer $unused

@@ -1,0 +1,158 @@
+"""Fixtures that several tests share: a table server, fresh tables, functions loaded as Lambda loads them."""
+
+from __future__ import annotations
+
+import importlib.util
+import itertools
+import os
+import sys
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from devstack.events import REGION, Answer, LambdaContext, url_event
+from devstack.template import ROOT
+
+if TYPE_CHECKING:
+    from devstack.table import TableServer
+
+_load_numbers = itertools.count(1)
+
+# What would make a test depend on the machine that runs it.
+_FOREIGN_VARIABLES = ("AWS_", "LITELLM_", "NATS_", "DEV_", "SCORE_", "POWERTOOLS_")
+_LOCAL_ENVIRONMENT = {
+    "AWS_ACCESS_KEY_ID": "local",
+    "AWS_SECRET_ACCESS_KEY": "local",
+    "AWS_REGION": REGION,
+    "AWS_DEFAULT_REGION": REGION,
+    "AWS_EC2_METADATA_DISABLED": "true",
+    "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+    "OPENBLAS_NUM_THREADS": "1",
+    "SCORE_READ_BUDGET_MS": "2000",  # moto is slow
+    "SCORE_WRITE_BUDGET_MS": "2000",
+}
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # read when numpy is first imported
+
+
+@pytest.fixture(autouse=True)
+def _isolated_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = ("TABLE_NAME", "DYNAMODB_ENDPOINT", "ACTIVE_POLICY", "DEFAULT_PROMPT_VERSION", "TABLE_DEADLINE_MS")
+    for name in list(os.environ):
+        if name in own or name.startswith(_FOREIGN_VARIABLES):
+            monkeypatch.delenv(name)
+    for name, value in _LOCAL_ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+
+
+@dataclass(frozen=True)
+class LocalTable:
+    """A fresh table. `client`: a botocore DynamoDB client."""
+
+    endpoint: str
+    name: str
+    client: Any
+
+    def items(self) -> list[dict[str, Any]]:
+        """Everything in the table, as typed attribute values."""
+        pages = self.client.get_paginator("scan").paginate(TableName=self.name)
+        return [item for page in pages for item in page["Items"]]
+
+    def environment(self) -> dict[str, str]:
+        return {"TABLE_NAME": self.name, "DYNAMODB_ENDPOINT": self.endpoint}
+
+
+@pytest.fixture(scope="session")
+def table_server() -> Iterator[TableServer]:
+    from devstack.table import TableServer
+
+    with TableServer() as server:
+        yield server
+
+
+@pytest.fixture
+def new_table(table_server: TableServer) -> Iterator[Callable[[], LocalTable]]:
+    """Makes as many fresh tables as a test asks for (Hypothesis tests need one per example)."""
+    from devstack.table import client, create_table
+
+    dynamodb = client(table_server.endpoint)
+    names: list[str] = []
+
+    def make() -> LocalTable:
+        name = f"tips-{uuid.uuid4().hex[:12]}"
+        create_table(table_server.endpoint, name)
+        names.append(name)
+        return LocalTable(table_server.endpoint, name, dynamodb)
+
+    yield make
+    for name in names:
+        dynamodb.delete_table(TableName=name)
+
+
+@pytest.fixture
+def table(new_table: Callable[[], LocalTable]) -> LocalTable:
+    return new_table()
+
+
+@dataclass(frozen=True)
+class LoadedFunction:
+    """One configuration of a function, in this process."""
+
+    module: Any
+    environment: Mapping[str, str]
+
+    def invoke(self, event: Any, *, timeout: float = 60.0) -> Any:
+        """Call the handler with a raw event; what it raises is raised."""
+        return self.module.handler(event, LambdaContext(self.module.__name__, timeout))
+
+    def call(self, method: str, path: str, body: Any = None, **options: Any) -> Answer:
+        """Call the handler as its function URL would. `options`: those of `devstack.events.url_event`."""
+        return Answer.from_result(self.invoke(url_event(method, path, body, **options)))
+
+
+@pytest.fixture
+def load_function(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., LoadedFunction]]:
+    """`load_function("score", ACTIVE_POLICY="linucb")`: functions/score/app.py under that environment.
+
+    Where the test has the fixture `table`, the function gets that table. Each load is a module of its own.
+    """
+    modules: list[str] = []
+
+    def load(name: str, **environment: str) -> LoadedFunction:
+        folder = ROOT / "functions" / name
+        if "table" in request.fixturenames:
+            environment = {**request.getfixturevalue("table").environment(), **environment}
+        with monkeypatch.context() as patch:
+            for key, value in environment.items():
+                patch.setenv(key, value)
+            patch.setattr(sys, "path", [str(folder), *sys.path])
+            module_name = f"function_{name}_{next(_load_numbers)}"
+            modules.append(module_name)
+            return LoadedFunction(_load(folder / "app.py", module_name), environment)
+
+    yield load
+    for module_name in modules:
+        sys.modules.pop(module_name, None)
+
+
+def _load(path: Path, module_name: str) -> Any:
+    _forget_modules_of_functions()
+    spec = importlib.util.spec_from_file_location(module_name, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module_name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def _forget_modules_of_functions() -> None:
+    # Each function's folder is its own top level: two functions may both have a `routes.py`.
+    functions = str(ROOT / "functions") + os.sep
+    for name, module in list(sys.modules.items()):
+        if str(getattr(module, "__file__", None) or "").startswith(functions) and not name.startswith("function_"):
+            del sys.modules[name]
