@@ -42,11 +42,11 @@ class Persona:
 
 
 PERSONAS = (
-    Persona("deadline-driven", "does what is overdue", 0.1, {"is_overdue": 0.85}),
-    Persona("ambitious", "does what matters most", 0.05, {"priority": 0.9}),
+    Persona("deadline-driven", "does what is overdue", 0.25, {"is_overdue": 0.7}),
+    Persona("ambitious", "does what matters most", 0.25, {"priority": 0.7}),
     Persona("easy starter", "does what matters least", 0.9, {"priority": -0.85, "is_overdue": -0.2}),
     Persona("fresh mind", "does what came up just now", 0.9, {"task_age_days": -0.9}),
-    Persona("archaeologist", "does what has waited longest", 0.05, {"task_age_days": 0.95}),
+    Persona("archaeologist", "does what has waited longest", 0.25, {"task_age_days": 0.7}),
     Persona(
         "tip lover",
         "wants advice, not tasks",
@@ -71,10 +71,13 @@ class Reaction:
 # Reactions to a candidate that is liked and to one that is not, each with its probability.
 _Reactions = Sequence[tuple[float, Reaction]]
 _TO_TASK: tuple[_Reactions, _Reactions] = (
-    ((0.7, Reaction("done", 60_000)), (0.3, Reaction("done", 240_000))),
-    ((0.7, Reaction("dismiss")), (0.3, Reaction("snooze"))),
+    ((0.8, Reaction("done", 60_000)), (0.2, Reaction("done", 240_000))),
+    ((0.9, Reaction("dismiss")), (0.1, Reaction("snooze"))),
 )
-_TO_TIP: tuple[_Reactions, _Reactions] = (((1.0, Reaction("helpful")),), ((1.0, Reaction("not_helpful")),))
+_TO_TIP: tuple[_Reactions, _Reactions] = (
+    ((0.8, Reaction("done", 30_000)), (0.2, Reaction("helpful"))),
+    ((0.8, Reaction("dismiss")), (0.2, Reaction("not_helpful"))),
+)
 
 
 def _reactions(candidate: Candidate) -> tuple[_Reactions, _Reactions]:
@@ -94,7 +97,7 @@ class Person:
     def __post_init__(self) -> None:
         self._chance = random.Random(f"{self.seed}/{self.user_id}")
 
-    def tasks(self, count: int = 4) -> list[dict[str, Any]]:
+    def tasks(self, count: int = 5) -> list[dict[str, Any]]:
         """Return the tasks that are open now, as candidates."""
         chance = self._chance
         return [
@@ -104,9 +107,9 @@ class Person:
                 "source": "todoist",
                 "content": title,
                 "features": {
-                    "is_overdue": chance.random() < 0.35,
-                    "task_age_days": chance.randint(0, 30),
-                    "priority": chance.randint(1, 4),
+                    "is_overdue": chance.random() < 0.4,
+                    "task_age_days": round(30 * chance.betavariate(0.5, 0.5)),
+                    "priority": chance.choice((1, 1, 2, 3, 4, 4)),
                 },
             }
             for title in chance.sample(_TITLES, count)

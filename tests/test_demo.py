@@ -49,6 +49,7 @@ def test_the_population_learns(seed: int, table: Any, load_function: Callable[..
     print("time", time.time() - t, len(outcome.steps))
     means = outcome.means()
     print(means)
-    for p in PERSONAS: print(p.name, outcome.means(p.name))
+    for p in PERSONAS:
+        print(p.name, outcome.means(p.name))
     assert means.late > means.early
     assert means.late > means.random

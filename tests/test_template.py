@@ -24,6 +24,9 @@ REACH = {
 # Variables that libraries read rather than our code.
 READ_BY_LIBRARIES = {"LOG_LEVEL", "OPENBLAS_NUM_THREADS", "LITELLM_LOCAL_MODEL_COST_MAP"}
 
+# os.environ.get("NAME"), os.getenv("NAME"), os.environ["NAME"] unless that is being set.
+READS_VARIABLE = re.compile(r'(?:environ\.get\(|getenv\(|environ\[(?=[^]]*](?! =)))\s*"([A-Z_]+)"')
+
 
 class Loader(yaml.SafeLoader):
     """Keeps CloudFormation's short tags as `{tag: value}`."""
@@ -189,7 +192,7 @@ def variables_read() -> set[str]:
     read = recorder.asked
     for folder in ("layers/shared/tips", "functions"):
         for source in (ROOT / folder).rglob("*.py"):
-            read |= set(re.findall(r"(?:environ(?:\.get)?|getenv)[\[(]\s*\"([A-Z_]+)\"", source.read_text()))
+            read |= set(re.findall(READS_VARIABLE, source.read_text()))
     return {name for name in read if not name.startswith("AWS_")}
 
 

@@ -14,7 +14,7 @@ from tips.contracts.scoring import RankedCandidate, ScoreRequest, ScoreResponse
 from tips.errors import TableUnavailable
 from tips.features.vectors import Situation
 from tips.state import bridge_health, decisions, learning
-from tips.state.codecs import UserLearning
+from tips.state.learning import UserLearning
 from tips.state.table import Table
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ from tips.state import keys
 if TYPE_CHECKING:
     from tips.bandit.decision import Evaluation
     from tips.bandit.policy import Policy
-    from tips.state.codecs import RememberedDecision, UserLearning
+    from tips.state.decision_codec import RememberedDecision
+    from tips.state.learning import UserLearning
 
 
 def iso(at_us: int) -> str:

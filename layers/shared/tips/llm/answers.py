@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, StringConstraints, ValidationError
@@ -44,15 +43,11 @@ class WrittenTip(BaseModel):
         AfterValidator(lambda text: one_line(text, MAX_CONTENT)),
         StringConstraints(min_length=1),
     ]
-    kind: Annotated[
-        TipKind, BeforeValidator(lambda kind: kind.strip().lower() if isinstance(kind, str) else kind)
-    ]
+    kind: Annotated[TipKind, BeforeValidator(lambda kind: kind.strip().lower() if isinstance(kind, str) else kind)]
     # A tip is not lost for a strange explanation.
     rationale: Annotated[
         str | None,
-        BeforeValidator(
-            lambda text: (one_line(text, MAX_RATIONALE) or None) if isinstance(text, str) else None
-        ),
+        BeforeValidator(lambda text: (one_line(text, MAX_RATIONALE) or None) if isinstance(text, str) else None),
     ] = None
 
 

@@ -21,7 +21,7 @@ from tips.prompts.prompt import Message, Parameters
 from tips.settings import Settings
 
 ALIAS = "tip-generator"
-"""The model that a LiteLLM proxy, or any OpenAI-compatible server, is asked for unless `LITELLM_MODEL` names another."""
+"""The model that the server at `LITELLM_URL` is asked for, unless `LITELLM_MODEL` names another."""
 PLACEHOLDER_KEY = "no-key"
 """Sent where no key is set: OpenAI's client refuses to send none."""
 _LONGEST_MODEL_NAME = 128
@@ -132,9 +132,7 @@ def _tls_context() -> ssl.SSLContext:
     return httpx.create_ssl_context()
 
 
-async def complete(
-    model: Model, messages: Sequence[Message], parameters: Parameters, timeout_sec: float
-) -> Completion:
+async def complete(model: Model, messages: Sequence[Message], parameters: Parameters, timeout_sec: float) -> Completion:
     """Ask `model` once. Raises `ModelFailure`, within `timeout_sec` in any case."""
     litellm = load()
     # Its background logging belongs to one event loop per process; here there may be several, and nothing to log to.

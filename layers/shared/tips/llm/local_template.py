@@ -44,9 +44,7 @@ class LocalAnswer:
 
 def answer(messages: Sequence[Message]) -> LocalAnswer:
     """Answer a prompt with a JSON array of tips; messages without a readable context get tips for anybody."""
-    blocks = (
-        read_context_block(message["content"]) for message in reversed(messages) if message["role"] == "user"
-    )
+    blocks = (read_context_block(message["content"]) for message in reversed(messages) if message["role"] == "user")
     context = next((block for block in blocks if block is not None), {})
     tips = write_tips(context, _voice(messages))
     text = json.dumps(tips, ensure_ascii=False)
@@ -54,14 +52,15 @@ def answer(messages: Sequence[Message]) -> LocalAnswer:
 
 
 def write_tips(context: Mapping[str, Any], voice: Voice) -> list[Tip]:
-    """Write as many tips as `context["n"]` says: mostly tasks in the given order, and one of another sort from three on."""
+    """Write as many tips as `context["n"]` says: tasks in the given order, but from three tips on not tasks alone."""
     n = context["n"] if isinstance(context.get("n"), int) else _STANDARD_N
     part = context.get("part_of_day")
-    tasks = [_about_task(task, voice, part) for task in _objects(context.get("tasks"))]
-    notes = [_about_note(note, voice, part) for note in _texts(context.get("snippets"))]
-    others = [*notes, *_advice(voice, part)]
-    from_tasks = tasks[: n - 1] if n >= 3 else tasks[:n]
-    tips = [*from_tasks, *others, *tasks[len(from_tasks) :]]
+    said: set[str] = set()
+    tasks = [_about_task(task, voice, part, said) for task in _objects(context.get("tasks"))]
+    notes = [_about_note(note, voice, part, said) for note in _texts(context.get("snippets"))]
+    most = 1 if part == "night" else n - 1
+    first = tasks[:most] if n >= 3 else tasks[:n]
+    tips = [*first, *notes, *_advice(voice, part), *tasks[len(first) :]]
     # Two tasks may have one title.
     distinct = {tip["content"]: tip for tip in tips}
     return list(islice(distinct.values(), max(n, 0)))
@@ -74,7 +73,7 @@ def _voice(messages: Sequence[Message]) -> Voice:
     return MENTOR if mentor else COACH
 
 
-def _about_task(task: Mapping[str, Any], voice: Voice, part: Any) -> Tip:
+def _about_task(task: Mapping[str, Any], voice: Voice, part: Any, said: set[str]) -> Tip:
     title = _quoted(str(task.get("title", "")), _LONGEST_TITLE)
     age = task.get("age_days") if isinstance(task.get("age_days"), int) else None
     overdue, urgent = task.get("overdue") is True, task.get("priority") in (3, 4)
@@ -93,15 +92,15 @@ def _about_task(task: Mapping[str, Any], voice: Voice, part: Any) -> Tip:
     ]
     reason = ", ".join(facts) or "On your list"
     return {
-        "content": _pick(variants, title).format(task=title, age=waited, now=_NOW.get(str(part), "today")),
+        "content": _pick(variants, title, said).format(task=title, age=waited, now=_NOW.get(str(part), "today")),
         "kind": "reminder" if overdue else "task",
         "rationale": f"{reason[0].upper()}{reason[1:]}.",
     }
 
 
-def _about_note(note: str, voice: Voice, part: Any) -> Tip:
+def _about_note(note: str, voice: Voice, part: Any, said: set[str]) -> Tip:
     quoted = _quoted(note, _LONGEST_NOTE)
-    content = _pick(voice.noted, note).format(note=quoted, now=_NOW.get(str(part), "today"))
+    content = _pick(voice.noted, note, said).format(note=quoted, now=_NOW.get(str(part), "today"))
     return {"content": content, "kind": "insight", "rationale": "From your notes."}
 
 
@@ -113,8 +112,13 @@ def _advice(voice: Voice, part: Any) -> Iterator[Tip]:
         yield {"content": text, "kind": kind, "rationale": "Helps on any day."}
 
 
-def _pick(variants: Sequence[str], key: str) -> str:
-    return variants[zlib.crc32(key.encode()) % len(variants)]
+def _pick(variants: Sequence[str], key: str, said: set[str]) -> str:
+    """Choose a variant by `key`, one that was not yet `said` while there is one."""
+    start = zlib.crc32(key.encode(errors="replace")) % len(variants)
+    in_turn = [*variants[start:], *variants[:start]]
+    chosen = next((variant for variant in in_turn if variant not in said), in_turn[0])
+    said.add(chosen)
+    return chosen
 
 
 def _quoted(text: str, limit: int) -> str:

@@ -40,6 +40,7 @@ COACH = Voice(
     at_night=(
         "{task} is tomorrow's job. Write its first step on a note, put it where you will see it, and call it a day.",
         "Do not start {task} now. Lay out what it needs, so that tomorrow begins with a running start.",
+        "Pick the hour for {task} tomorrow and block it in your calendar now. Then close the list.",
     ),
     noted=(
         "You noted {note}. Decide what that changes {now} and put the answer in your plan.",
@@ -94,22 +95,23 @@ COACH = Voice(
 
 MENTOR = Voice(
     overdue=(
-        "{task} has been waiting{age}. Nothing is lost: give it ten quiet minutes and see what the smallest next step is.",
+        "{task} has been waiting{age}. Nothing is lost: give it ten quiet minutes and find the smallest next step.",
         "When you are ready, look at {task} first. You need not finish it; opening it and doing one part is enough.",
         "Something that waits{age} often hides an unclear step. Ask what {task} really needs next, and do only that.",
     ),
     urgent=(
-        "{task} deserves your clearest hour. Sit down with it {now}, decide on its next step and stay with that one step.",
+        "{task} deserves your clearest hour. Sit down with it {now}, decide on its next step and stay with that.",
         "Let {task} be the only thing in front of you for ten minutes {now}. The rest can wait its turn.",
     ),
     open=(
         "Consider {task} {now}. Name one step small enough for ten minutes, and let that be enough.",
-        "{task} can move a little {now}: read what is there, note the next step, and leave it better than you found it.",
+        "{task} can move a little {now}: read what is there, note the next step, and leave it clearer than it was.",
         "If you have ten calm minutes {now}, spend them on {task}, beginning with the part you understand best.",
     ),
     at_night=(
         "{task} will still be there in the morning. Write down where you would begin, and let the day end.",
         "For tonight it is enough to know the first step of {task}. Note it, and rest.",
+        "Leave {task} for a rested mind. If it keeps you awake, write down what worries you about it.",
     ),
     noted=(
         "You noted {note}. Take a moment to ask what it needs from you {now}, if anything.",
@@ -170,22 +172,23 @@ MENTOR = Voice(
 
 EXAMPLES_COACH = Voice(
     overdue=(
-        "{task} first: open it, do the part you can finish, send or save it. Ten minutes, and it is off your mind.",
+        "{task} first: open it, do the part you can finish, and stop there. Ten minutes, and it weighs less.",
         "Begin with {task}: five minutes to see what is missing, ten to close it. The rest of the day gets lighter.",
         "{task} has been waiting{age}: do its shortest step now, and the next one follows by itself.",
     ),
     urgent=(
-        "Give {task} your freshest half hour {now}: write down the three things it has to achieve. The work grows from there.",
+        "Give {task} your freshest half hour {now}: write down three things it has to achieve. It grows from there.",
         "{task} before messages {now}: thirty minutes, door closed. What comes after it will be easier.",
     ),
     open=(
         "Fit {task} between two bigger things {now}. A few minutes close what has been open.",
         "Start {task} {now} with whatever is already in your hand. Two minutes in, you will know the rest.",
-        "Take {task} to the next stop, not to the end: one step {now}, one line about what follows.",
+        "One step of {task} is enough {now}: do it, then write one line about what follows.",
     ),
     at_night=(
         "Put everything that {task} needs in one place now. Tomorrow you only have to sit down and begin.",
         "Write one line: where {task} starts tomorrow. Then screens off; sleep does more for it than another hour.",
+        "Give {task} a fixed hour tomorrow and set the alarm for it. Two taps, and tonight is free.",
     ),
     noted=(
         "{note}: give that two minutes {now} and take one worry off the list.",

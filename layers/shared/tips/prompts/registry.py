@@ -48,8 +48,6 @@ def resolve(requested: str | None, default: str | None = None) -> Prompt:
     if version in known:
         return known[version]
     what = (
-        "unknown prompt version"
-        if requested
-        else f"DEFAULT_PROMPT_VERSION is {version!r}, an unknown prompt version"
+        "unknown prompt version" if requested else f"DEFAULT_PROMPT_VERSION is {version!r}, an unknown prompt version"
     )
     raise InvalidField(f"{what}; known: {', '.join(known)}", field="prompt_version")

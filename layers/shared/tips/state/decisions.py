@@ -4,29 +4,29 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tips.state import codecs, keys
+from tips.state import decision_codec, keys
 
 if TYPE_CHECKING:
     from tips.bandit.decision import Decision
-    from tips.state.codecs import RememberedDecision
+    from tips.state.decision_codec import RememberedDecision
     from tips.state.table import Table
 
 
 def remember(table: Table, decision: Decision) -> None:
     """Store a new decision in one write; raises `DecisionTooLarge` before anything is written."""
-    table.put(codecs.decision_item(decision))
+    table.put(decision_codec.decision_item(decision))
 
 
 def find(table: Table, user_id: str, decision_id: str) -> RememberedDecision | None:
     item = table.get(keys.user(user_id), keys.decision(decision_id))
-    return None if item is None else codecs.read_decision(item)
+    return None if item is None else decision_codec.read_decision(item)
 
 
 def newest(table: Table, user_id: str, limit: int) -> list[RememberedDecision]:
     """Return up to `limit` decisions of a person, newest first."""
     prefix = keys.DECISION_PREFIX
     items = table.query(keys.user(user_id), prefix, prefix + "~", limit=limit)
-    return [codecs.read_decision(item) for item in items]
+    return [decision_codec.read_decision(item) for item in items]
 
 
 def newest_that_showed(table: Table, user_id: str, tip_id: str, at_us: int) -> str | None:

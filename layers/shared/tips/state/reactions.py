@@ -15,9 +15,9 @@ from tips.bandit.registry import policy_named
 from tips.bandit.rewards import Reaction, ReactionLog, Verdict, derived_event_id, reward_of
 from tips.bandit.statistics import Statistics
 from tips.features.vectors import Situation
-from tips.state import codecs, decisions, keys
-from tips.state.codecs import RememberedDecision, UserLearning
-from tips.state.learning import with_statistics, write
+from tips.state import decisions, keys
+from tips.state.decision_codec import RememberedDecision, reactions_value, read_decision
+from tips.state.learning import UserLearning, read_learning, with_statistics, write
 from tips.state.table import retrying
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def _attempt(table: Table, report: Report, ambiguous: bool) -> Outcome:
     item, learned = table.get_all([(pk, keys.decision(decision_id)), (pk, keys.LEARNING)])
     if item is None:
         return Outcome(False, "unknown_decision")
-    remembered = codecs.read_decision(item)
+    remembered = read_decision(item)
     if report.tip_id is not None and report.tip_id != remembered.decision.tip_id:
         return Outcome(False, "tip_not_shown")
     reaction = Reaction(
@@ -92,7 +92,7 @@ def _attempt(table: Table, report: Report, ambiguous: bool) -> Outcome:
         action=report.action,
         dwell_ms=report.dwell_ms,
     )
-    return _apply_to_decision(table, remembered, codecs.read_learning(learned), reaction, now_us, ambiguous)
+    return _apply_to_decision(table, remembered, read_learning(learned), reaction, now_us, ambiguous)
 
 
 def _apply_to_decision(
@@ -147,7 +147,7 @@ def _decision_write(remembered: RememberedDecision, log: ReactionLog) -> dict[st
             "UpdateExpression": "SET reactions = :reactions, rev = :next",
             "ConditionExpression": "rev = :rev",
             "ExpressionAttributeValues": {
-                ":reactions": codecs.reactions_value(log),
+                ":reactions": reactions_value(log),
                 ":rev": {"N": str(remembered.revision)},
                 ":next": {"N": str(remembered.revision + 1)},
             },
@@ -164,7 +164,7 @@ def _apply_features(table: Table, report: Report, now_us: int, ambiguous: bool) 
     seen, learned = table.get_all([(pk, marker), (pk, keys.LEARNING)])
     if seen is not None:
         return Outcome(ambiguous, None if ambiguous else "duplicate")
-    learning = codecs.read_learning(learned)
+    learning = read_learning(learned)
     policy = policy_named(report.policy)
     schema = policy.schema
     hour, day = (report.features.get(name) for name in _CONTEXT)

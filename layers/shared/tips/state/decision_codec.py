@@ -1,12 +1,11 @@
-"""Item formats: how statistics, decisions and reactions are packed, and read back to the last bit."""
+"""The format of decisions: packed, and read back to the last bit."""
 
 from __future__ import annotations
 
 import json
-import struct
 import zlib
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,10 +13,10 @@ import numpy as np
 from tips.bandit.decision import Decision, Evaluation
 from tips.bandit.policy import Distribution
 from tips.bandit.rewards import Reaction, ReactionLog
-from tips.bandit.statistics import Statistics
 from tips.errors import DecisionTooLarge
 from tips.features.vectors import Situation
 from tips.state import keys
+from tips.state.floats import pack_floats, unpack_floats
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -26,112 +25,6 @@ if TYPE_CHECKING:
 
 MAX_DECISION_BYTES = 100_000
 """A decision is at most this large, so that no item grows without bound."""
-
-_STATISTICS_VERSION = 1
-_STATISTICS = struct.Struct("<BH8sQQdq")
-"""version, dimension, schema hash, pulls, pulls without decision, cumulative reward, last update (microseconds)."""
-
-
-def pack_floats(values: NDArray[np.float64]) -> bytes:
-    return np.ascontiguousarray(values, dtype="<f8").tobytes()
-
-
-def unpack_floats(data: bytes) -> NDArray[np.float64]:
-    return np.frombuffer(data, dtype="<f8").astype(np.float64)
-
-
-@dataclass(frozen=True, eq=False)
-class PolicyLearning:
-    """One policy's statistics of one person. updated_at: microseconds since 1970."""
-
-    statistics: Statistics
-    schema_hash: str
-    updated_at: int
-
-
-@dataclass(frozen=True, eq=False)
-class UserLearning:
-    """Everything learned of one person: one item for all policies.
-
-    `revision` counts the item's writes and guards them; `epoch` counts resets, the last at `epoch_at` (microseconds).
-    """
-
-    revision: int = 0
-    epoch: int = 0
-    epoch_at: int = 0
-    policies: Mapping[str, PolicyLearning] = field(default_factory=dict)
-
-    def statistics(self, policy: str, schema_hash: str, dimension: int) -> Statistics:
-        """Return the policy's statistics, empty ones if it has none; raises `ValueError` on another schema."""
-        learned = self.policies.get(policy)
-        if learned is None:
-            return Statistics.empty(dimension)
-        if learned.schema_hash != schema_hash:
-            raise ValueError(f"statistics of {policy} are of schema {learned.schema_hash}, not {schema_hash}")
-        return learned.statistics
-
-    def has_decision(self, decision: RememberedDecision) -> bool:
-        """Whether the decision belongs to the present epoch. One taken blindly is placed by its time."""
-        if decision.epoch is None:
-            return keys.decided_at_us(decision.decision_id) >= self.epoch_at
-        return decision.epoch == self.epoch
-
-
-def pack_statistics(learned: PolicyLearning) -> bytes:
-    """Header, upper triangle of xx row by row, rx; all little-endian, floats as float64."""
-    statistics = learned.statistics
-    dimension = len(statistics.rx)
-    header = _STATISTICS.pack(
-        _STATISTICS_VERSION,
-        dimension,
-        bytes.fromhex(learned.schema_hash),
-        statistics.pulls,
-        statistics.pulls_without_decision,
-        statistics.cumulative_reward,
-        learned.updated_at,
-    )
-    return header + pack_floats(statistics.xx[np.triu_indices(dimension)]) + pack_floats(statistics.rx)
-
-
-def unpack_statistics(data: bytes) -> PolicyLearning:
-    """Inverse of `pack_statistics`; raises `ValueError` on bytes that are not of its making."""
-    try:
-        version, d, schema_hash, pulls, without, cumulative, updated_at = _STATISTICS.unpack_from(data)
-    except struct.error:
-        raise ValueError("statistics are cut short") from None
-    if version != _STATISTICS_VERSION:
-        raise ValueError(f"statistics of unknown format {version}")
-    numbers = unpack_floats(data[_STATISTICS.size :])
-    triangle = d * (d + 1) // 2
-    if len(numbers) != triangle + d:
-        raise ValueError(f"statistics of dimension {d} hold {len(numbers)} numbers")
-    xx = np.zeros((d, d))
-    xx[np.triu_indices(d)] = numbers[:triangle]
-    xx = xx + np.triu(xx, 1).T
-    statistics = Statistics(xx, numbers[triangle:], pulls, without, cumulative)
-    return PolicyLearning(statistics, schema_hash.hex(), updated_at)
-
-
-def learning_item(user_id: str, learning: UserLearning) -> Item:
-    return {
-        "pk": {"S": keys.user(user_id)},
-        "sk": {"S": keys.LEARNING},
-        "rev": {"N": str(learning.revision)},
-        "epoch": {"N": str(learning.epoch)},
-        "epoch_at": {"N": str(learning.epoch_at)},
-        "policies": {"M": {name: {"B": pack_statistics(one)} for name, one in learning.policies.items()}},
-    }
-
-
-def read_learning(item: Item | None) -> UserLearning:
-    if item is None:
-        return UserLearning()
-    return UserLearning(
-        revision=int(item["rev"]["N"]),
-        epoch=int(item["epoch"]["N"]),
-        epoch_at=int(item["epoch_at"]["N"]),
-        policies={name: unpack_statistics(value["B"]) for name, value in item["policies"]["M"].items()},
-    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,8 +47,10 @@ class RememberedDecision:
 
 def decision_item(decision: Decision) -> Item:
     """Return the item of a new decision; raises `DecisionTooLarge`."""
+    names, rows, values = _flat_features(decision.candidates)
     document = {
-        "candidates": list(decision.candidates),
+        "candidates": [{**one, "features": row} for one, row in zip(decision.candidates, rows, strict=True)],
+        "names": names,
         "situation": {
             "hour_of_day": decision.situation.hour_of_day,
             "day_of_week": decision.situation.day_of_week,
@@ -168,8 +63,7 @@ def decision_item(decision: Decision) -> Item:
         "degraded": decision.degraded,
         "deferred": decision.deferred,
     }
-    # Level 1: on these documents level 6 is a tenth smaller and four times slower.
-    packed = zlib.compress(json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode(), 1)
+    packed = _pack_document(document, values)
     evaluations = {name: _evaluation(one) for name, one in decision.evaluations.items()}
     size = len(packed) + sum(
         len(next(iter(value.values()))) for one in evaluations.values() for value in one["M"].values()
@@ -188,6 +82,47 @@ def decision_item(decision: Decision) -> Item:
         "doc": {"B": packed},
         "policies": {"M": evaluations},
     }
+
+
+def _flat_features(candidates: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[int]], list[float]]:
+    """Return all features' names, each candidate's as indexes into them, and all values in that order.
+
+    A boolean's index is inverted (-1 - index), so that it comes back as a boolean.
+    """
+    index: dict[str, int] = {}
+    rows = []
+    values: list[float] = []
+    for candidate in candidates:
+        features = candidate["features"]
+        places = ((index.setdefault(name, len(index)), value) for name, value in features.items())
+        rows.append([-1 - place if isinstance(value, bool) else place for place, value in places])
+        values.extend(map(float, features.values()))
+    return list(index), rows, values
+
+
+def _with_features(
+    candidates: list[dict[str, Any]], names: list[str], values: NDArray[np.float64]
+) -> list[dict[str, Any]]:
+    """Inverse of `_flat_features`."""
+    numbers = iter(values.tolist())
+
+    def feature(place: int) -> tuple[str, float | bool]:
+        value = next(numbers)
+        return (names[place], value) if place >= 0 else (names[-1 - place], bool(value))
+
+    return [{**one, "features": dict(map(feature, one["features"]))} for one in candidates]
+
+
+def _pack_document(document: Mapping[str, Any], values: list[float]) -> bytes:
+    text = json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
+    # Level 1: on these documents level 6 is a tenth smaller and four times slower.
+    return zlib.compress(len(text).to_bytes(4, "little") + text + pack_floats(np.array(values)), 1)
+
+
+def _unpack_document(data: bytes) -> tuple[dict[str, Any], NDArray[np.float64]]:
+    plain = zlib.decompress(data)
+    end = 4 + int.from_bytes(plain[:4], "little")
+    return json.loads(plain[4:end]), unpack_floats(plain[end:])
 
 
 def _evaluation(evaluation: Evaluation) -> Item:
@@ -218,11 +153,11 @@ def _read_evaluation(policy: str, item: Item) -> Evaluation:
 
 
 def read_decision(item: Item) -> RememberedDecision:
-    document: dict[str, Any] = json.loads(zlib.decompress(item["doc"]["B"]))
+    document, values = _unpack_document(item["doc"]["B"])
     decision = Decision(
         user_id=item["pk"]["S"].removeprefix(keys.user("")),
         decision_id=item["sk"]["S"].removeprefix(keys.DECISION_PREFIX),
-        candidates=document["candidates"],
+        candidates=_with_features(document["candidates"], document["names"], values),
         situation=Situation(**document["situation"]),
         chosen=document["chosen"],
         policy=document["policy"],
