@@ -22,14 +22,14 @@ from devstack.service import HttpService, ServiceError
 from devstack.simulation import Outcome, Step, feedback, simulate
 from devstack.stack import Stack
 
-PER_PERSONA = 4
-ROUNDS = 40
+PER_PERSONA = 3
+ROUNDS = 36
 AT_ONCE = 4
 """People who are served at the same time, each by another instance of score."""
 
 
 def main() -> int:
-    console = Console(highlight=False)
+    console = Console(highlight=False, soft_wrap=True)
     log = Path(tempfile.mkstemp(prefix="tips-demo-", suffix=".log")[1])
     try:
         with log.open("w") as file, Stack(environment={}, log=file, max_instances=AT_ONCE) as stack:
@@ -44,10 +44,8 @@ def main() -> int:
 def _show(console: Console, stack: Stack, seed: int) -> None:
     started = time.monotonic()
     people = population(PER_PERSONA, seed)
-    console.print(
-        f"\n[bold]{len(people)} simulated people with {len(PERSONAS)} habits are shown one tip a day for {ROUNDS} days.[/]\n"
-        "The service knows nothing of them at first; it learns from how they react.\n"
-    )
+    console.print(f"\n{len(people)} simulated people with {len(PERSONAS)} habits are shown one tip a day for {ROUNDS} days.")
+    console.print("The service knows nothing of them at first; it learns from how they react.\n")
     columns = (TextColumn("{task.description:<34}"), BarColumn(24), MofNCompleteColumn())
     with (
         HttpService(stack.score_url, stack.generate_url, stack.invoke_url) as service,
@@ -57,7 +55,7 @@ def _show(console: Console, stack: Stack, seed: int) -> None:
             starting = progress.add_task("starting the three functions", total=3)
             writing = progress.add_task("generate: writing tips", total=len(people))
             living = progress.add_task("score, reward, consume: days", total=ROUNDS)
-            counts = {"ScoreFunction": AT_ONCE, "GenerateFunction": 2, "ConsumeFunction": 1}
+            counts = {"ScoreFunction": AT_ONCE, "GenerateFunction": 1, "ConsumeFunction": 1}
             for _ in executor.map(lambda name: stack.functions[name].warm(counts[name]), counts):
                 progress.advance(starting)
             for _ in executor.map(lambda person: _write_tips(service, person), people):
@@ -78,7 +76,7 @@ def _write_tips(service: HttpService, person: Person) -> None:
 
 
 def _learned_after_repeating(service: HttpService, people: Sequence[Person], outcome: Outcome) -> int:
-    """Send the last day's reactions a second time, both ways; return how many the service has learned in all."""
+    """Send the last day's reactions a second time, as events; return how many the service has learned in all."""
     again = [step for step in outcome.steps if step.round == outcome.rounds - 1]
     service.deliver([feedback(step) for step in again])
     learned = sum(service.stats(person.user_id)["pulls"] for person in people)
@@ -101,13 +99,10 @@ def _telling_step(steps: Sequence[Step]) -> Step:
 def _print_decision(console: Console, step: Step) -> None:
     persona = step.person.persona
     ranked = {entry["id"]: entry for entry in step.decision["ranking"]}
-    table = Table(
-        title=f"\nOne decision of day {step.round + 1}, for somebody who {persona.habit}",
-        title_justify="left",
-        title_style="bold",
-    )
-    for name in ("candidate", "overdue", "age", "priority", "expected", "probability"):
-        table.add_column(name, justify="left" if name == "candidate" else "right", no_wrap=name != "candidate")
+    table = Table()
+    table.add_column("candidate", no_wrap=True)
+    for name in ("overdue", "age", "priority", "expected", "chance"):
+        table.add_column(name, justify="right", no_wrap=True)
     for candidate in sorted(step.request["candidates"], key=lambda entry: -ranked[entry["id"]]["score"]):
         features, entry = candidate["features"], ranked[candidate["id"]]
         is_shown = candidate["id"] == step.decision["tip_id"]
@@ -120,19 +115,20 @@ def _print_decision(console: Console, step: Step) -> None:
             f"{entry['propensity']:.3f}",
             style="bold green" if is_shown else None,
         )
-    console.print(table)
+    console.print(f"\n[bold]One decision of day {step.round + 1}, for somebody who {persona.habit}[/]")
+    console.print(table, soft_wrap=False)
     console.print(f"Why this one? {step.decision['explanation']['sentence']}", markup=False)
     console.print(f"Reaction: {step.reaction.action}, reward {step.reaction.reward:+.1f}")
 
 
-def _short(text: str, limit: int = 30) -> str:
+def _short(text: str, limit: int = 23) -> str:
     return text if len(text) <= limit else text[: limit - 3].rstrip() + "..."
 
 
 def _print_means(console: Console, outcome: Outcome) -> None:
-    table = Table(title="\nMean reward of what was shown, -1 to 1", title_justify="left", title_style="bold")
+    table = Table()
     table.add_column("people", no_wrap=True)
-    table.add_column("habit")
+    table.add_column("habit", no_wrap=True)
     early_days, late_days = outcome.rounds // 8, outcome.rounds // 2
     for name in (f"days 1-{early_days}", f"days {late_days + 1}-{outcome.rounds}", "random"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -143,23 +139,24 @@ def _print_means(console: Console, outcome: Outcome) -> None:
     means = outcome.means()
     values = (f"{x:+.2f}" for x in (means.early, means.late, means.random))
     table.add_row("everybody", "", *values, style="bold")
-    console.print(table)
+    console.print("\n[bold]Mean reward of what was shown, from -1 to 1[/]")
+    console.print(table, soft_wrap=False)
     console.print(
-        "Each tip shown counts with the mean reward it has for that person; random is the same mean\n"
-        "over all candidates of the same decisions. What the single reactions brought, luck included:\n"
-        f"{means.observed_early:+.2f} early, {means.observed_late:+.2f} late."
+        "A tip that was shown counts with the mean reward it has for that person; random is\n"
+        "the same mean over all candidates of the same decisions. What the reactions really\n"
+        f"brought, luck included: {means.observed_early:+.2f} on the first days, {means.observed_late:+.2f} on the last."
     )
 
 
 def _print_totals(console: Console, outcome: Outcome, learned: int, seconds: float) -> None:
     console.print(
-        f"\n{len(outcome.steps)} decisions and {learned} reactions learned in {seconds:.0f} s: {outcome.by_http} came by HTTP, "
-        f"{outcome.by_event} as JetStream events.\nThe last day's reactions were all sent once more as events: "
+        f"\n{len(outcome.steps)} decisions, {learned} reactions learned, in {seconds:.0f} s: {outcome.by_http} reactions came by HTTP,\n"
+        f"{outcome.by_event} as JetStream events. All of the last day's were sent a second time, as events:\n"
         "each was still learned once.\n"
     )
     console.print("[bold]Next[/]")
-    console.print("  make dev    keeps this stack running on local ports and prints them; then, for example:")
-    console.print("              curl -s http://127.0.0.1:8001/health", markup=False)
+    console.print("  make dev    keeps this stack running on local ports and prints where;")
+    console.print("              then: curl -s http://127.0.0.1:8001/stats/ann")
     console.print("  make test   runs all tests")
 
 

@@ -45,8 +45,8 @@ PERSONAS = (
     Persona("deadline-driven", "does what is overdue", 0.25, {"is_overdue": 0.7}),
     Persona("ambitious", "does what matters most", 0.25, {"priority": 0.7}),
     Persona("easy starter", "does what matters least", 0.9, {"priority": -0.85, "is_overdue": -0.2}),
-    Persona("fresh mind", "does what came up just now", 0.9, {"task_age_days": -0.9}),
-    Persona("archaeologist", "does what has waited longest", 0.25, {"task_age_days": 0.7}),
+    Persona("fresh mind", "does the newest first", 0.9, {"task_age_days": -0.9}),
+    Persona("archaeologist", "does the oldest first", 0.25, {"task_age_days": 0.7}),
     Persona(
         "tip lover",
         "wants advice, not tasks",

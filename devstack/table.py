@@ -10,7 +10,7 @@ from typing import Any
 
 import botocore.session
 from botocore.config import Config
-from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
+from moto.moto_server.werkzeug_app import create_backend_app
 
 from devstack import moto_table
 from devstack.events import REGION
@@ -41,17 +41,12 @@ def one_at_a_time(application: Application) -> Application:
     return locked
 
 
-class _Handler(MotoRequestHandler):
-    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-        pass
-
-
 class TableServer(HttpServer):
     """A DynamoDB server. Servers of one process share their tables: moto keeps them per process."""
 
     def __init__(self, port: int = 0) -> None:
         moto_table.install()
-        super().__init__("table", one_at_a_time(DomainDispatcherApplication(create_backend_app)), port, _Handler)
+        super().__init__("table", one_at_a_time(create_backend_app("dynamodb")), port)
         self.endpoint = self.url
 
 

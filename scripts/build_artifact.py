@@ -160,7 +160,7 @@ def main() -> None:
     shutil.copytree(source, packages, ignore=NOT_SHIPPED, dirs_exist_ok=True)
     plain = megabytes(artifact)
     compile_bytecode(packages, minor, mounted_at)
-    say(f"{artifact.name}: Python {minor}, {arch}: {plain}, with bytecode {megabytes(artifact)}")
+    say(f"{artifact.name}: Python {minor}, {arch}: {megabytes(artifact)} ({plain} without bytecode)")
 
 
 if __name__ == "__main__":

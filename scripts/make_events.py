@@ -46,17 +46,6 @@ PROFILE = {
 }
 CONTEXT = {"hour_of_day": 8, "day_of_week": 4, "timezone": "Europe/Berlin"}
 SCORE = {"user_id": USER, "candidates": CANDIDATES, "context": CONTEXT}
-GENERATE = {
-    "user_id": USER,
-    "n": 3,
-    "context": {
-        **CONTEXT,
-        "tasks": [
-            {"id": "t1", "content": "Send the quarterly report", "is_overdue": True, "task_age_days": 9, "priority": 4},
-            {"id": "t2", "content": "Water the plants", "task_age_days": 1, "priority": 1},
-        ],
-    },
-}
 
 
 def url_event(path: str, body: dict[str, Any]) -> dict[str, Any]:
@@ -166,7 +155,6 @@ FILES: dict[str, dict[str, Any]] = {
             "features": {"is_overdue": True, "task_age_days": 9, "priority": 4, "hour_of_day": 8, "day_of_week": 4},
         },
     ),
-    "generate.json": url_event("/generate", GENERATE),
     "consume_task_synced.json": batch(SYNCED),
     "consume_tip_served.json": batch(SERVED),
     "consume_tip_feedback.json": batch(SIGNAL_FEEDBACK),

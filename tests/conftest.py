@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from devstack.events import REGION, Answer, LambdaContext, url_event
-from devstack.template import ROOT
+from devstack.template import ROOT, FunctionDefinition
 
 if TYPE_CHECKING:
     from devstack.table import TableServer
@@ -143,7 +143,8 @@ def load_function(
 def _load(path: Path, module_name: str) -> Any:
     _forget_modules_of_functions()
     spec = importlib.util.spec_from_file_location(module_name, path)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[module_name] = module
     spec.loader.exec_module(module)
@@ -154,5 +155,19 @@ def _forget_modules_of_functions() -> None:
     # Each function's folder is its own top level: two functions may both have a `routes.py`.
     functions = str(ROOT / "functions") + os.sep
     for name, module in list(sys.modules.items()):
-        if str(getattr(module, "__file__", None) or "").startswith(functions) and not name.startswith("function_"):
+        file = str(getattr(module, "__file__", None) or "")
+        if file.startswith(functions) and not name.startswith("function_"):
             del sys.modules[name]
+
+
+@pytest.fixture
+def tiny_function(tmp_path: Path) -> Callable[..., FunctionDefinition]:
+    """`tiny_function("def handler(event, context): ...")`: a function of a test's own, in a folder of its own."""
+
+    def make(code: str, name: str = "TinyFunction", timeout: float = 10.0) -> FunctionDefinition:
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "app.py").write_text(code, encoding="utf-8")
+        return FunctionDefinition(name, folder, timeout=timeout)
+
+    return make

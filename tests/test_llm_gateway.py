@@ -9,7 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Coroutine
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
@@ -20,13 +20,15 @@ from tips.llm.writer import CORRECTIONS, Written, write_tips
 from tips.prompts.registry import resolve
 from tips.settings import Settings
 
+T = TypeVar("T")
+
 CONTEXT = {"tasks": [{"title": "Renew the passport", "overdue": True}, {"title": "Call grandma"}]}
 PROMPT = resolve("v1")
 GARBAGE = Reply("I would rather not.")
 WRONG = Reply('[{"text": "no content", "kind": "task"}]')
 
 
-def run[T](work: Coroutine[Any, Any, T]) -> T:
+def run(work: Coroutine[Any, Any, T]) -> T:
     loop = asyncio.new_event_loop()
     try:
         return loop.run_until_complete(work)

@@ -59,7 +59,7 @@ def test_unknown_version_is_refused_with_the_known_ones() -> None:
 
 
 def test_unknown_default_is_named_as_the_configuration_that_it_is() -> None:
-    with pytest.raises(InvalidField, match="DEFAULT_PROMPT_VERSION is 'v99'.*v1, v2-mentor, v3-few-shot"):
+    with pytest.raises(InvalidField, match=r"DEFAULT_PROMPT_VERSION is 'v99'.*v1, v2-mentor, v3-few-shot"):
         registry.resolve(None, "v99")
     assert registry.resolve("v1", "v99").version == "v1"
 
@@ -177,8 +177,14 @@ def test_any_context_reads_back(value: Any) -> None:
 
 @pytest.mark.parametrize(
     "message",
-    ["", "<context>\n{}", "{}\n</context>", "<context>\nnot json\n</context>", "<context>\n[1]\n</context>"]
-    + ["<context>\n" + "[" * 100_000 + "\n</context>"],
+    [
+        "",
+        "<context>\n{}",
+        "{}\n</context>",
+        "<context>\nnot json\n</context>",
+        "<context>\n[1]\n</context>",
+        "<context>\n" + "[" * 100_000 + "\n</context>",
+    ],
     ids=range(6),
 )
 def test_a_message_without_readable_context_has_none(message: str) -> None:

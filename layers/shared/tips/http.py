@@ -6,6 +6,7 @@ Only functions that bring FastAPI and Mangum import this module.
 from __future__ import annotations
 
 import asyncio
+import atexit
 import base64
 import json
 from collections.abc import Callable, Sequence
@@ -39,6 +40,7 @@ ERROR_RESPONSES: dict[int | str, dict[str, Any]] = {
 
 # One loop for the life of the environment, so that connections outlive an invocation.
 _loop = asyncio.new_event_loop()
+atexit.register(_loop.close)
 
 _HTTP_CODES = {404: "not_found", 405: "method_not_allowed"}
 

@@ -54,7 +54,7 @@ def answer(messages: Sequence[Message]) -> LocalAnswer:
 def write_tips(context: Mapping[str, Any], voice: Voice) -> list[Tip]:
     """Write as many tips as `context["n"]` says: tasks in the given order, but from three tips on not tasks alone."""
     n = context["n"] if isinstance(context.get("n"), int) else _STANDARD_N
-    part = context.get("part_of_day")
+    part = str(context.get("part_of_day"))
     said: set[str] = set()
     tasks = [_about_task(task, voice, part, said) for task in _objects(context.get("tasks"))]
     notes = [_about_note(note, voice, part, said) for note in _texts(context.get("snippets"))]
@@ -73,7 +73,7 @@ def _voice(messages: Sequence[Message]) -> Voice:
     return MENTOR if mentor else COACH
 
 
-def _about_task(task: Mapping[str, Any], voice: Voice, part: Any, said: set[str]) -> Tip:
+def _about_task(task: Mapping[str, Any], voice: Voice, part: str, said: set[str]) -> Tip:
     title = _quoted(str(task.get("title", "")), _LONGEST_TITLE)
     age = task.get("age_days") if isinstance(task.get("age_days"), int) else None
     overdue, urgent = task.get("overdue") is True, task.get("priority") in (3, 4)
@@ -92,19 +92,19 @@ def _about_task(task: Mapping[str, Any], voice: Voice, part: Any, said: set[str]
     ]
     reason = ", ".join(facts) or "On your list"
     return {
-        "content": _pick(variants, title, said).format(task=title, age=waited, now=_NOW.get(str(part), "today")),
+        "content": _pick(variants, title, said).format(task=title, age=waited, now=_NOW.get(part, "today")),
         "kind": "reminder" if overdue else "task",
         "rationale": f"{reason[0].upper()}{reason[1:]}.",
     }
 
 
-def _about_note(note: str, voice: Voice, part: Any, said: set[str]) -> Tip:
+def _about_note(note: str, voice: Voice, part: str, said: set[str]) -> Tip:
     quoted = _quoted(note, _LONGEST_NOTE)
-    content = _pick(voice.noted, note, said).format(note=quoted, now=_NOW.get(str(part), "today"))
+    content = _pick(voice.noted, note, said).format(note=quoted, now=_NOW.get(part, "today"))
     return {"content": content, "kind": "insight", "rationale": "From your notes."}
 
 
-def _advice(voice: Voice, part: Any) -> Iterator[Tip]:
+def _advice(voice: Voice, part: str) -> Iterator[Tip]:
     if part in voice.by_part_of_day:
         kind, text = voice.by_part_of_day[part]
         yield {"content": text, "kind": kind, "rationale": f"Fits the {part}."}

@@ -70,7 +70,7 @@ class Prompt:
         return messages
 
     def _ask(self, context: Mapping[str, Any], n: int) -> str:
-        return self.user.format(n=n, context=context_block({"n": n, **context}))
+        return self.user.format(n=n, context=context_block({**context, "n": n}))
 
 
 def context_block(context: Mapping[str, Any]) -> str:

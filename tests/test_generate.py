@@ -1,0 +1,375 @@
+"""`generate` through its real handler, as its function URL calls it."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import requests
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from requests.adapters import BaseAdapter
+from schemathesis import GenerationMode
+from schemathesis.specs.openapi.checks import positive_data_acceptance
+from urllib3 import HTTPResponse
+
+from devstack.events import Answer, LambdaContext, url_event
+from devstack.template import ROOT
+from tests.conftest import LoadedFunction
+from tests.model_server import GOOD_TIPS, ModelServer, Reply
+from tips.contracts.generation import GenerateResponse
+from tips.contracts.scoring import ScoreRequest
+from tips.prompts.registry import prompts
+
+VERSIONS = ["v1", "v2-mentor", "v3-few-shot"]
+CONTEXT = {
+    "tasks": [
+        {"id": "t1", "content": "Outline the report", "priority": 3},
+        {"id": "t2", "content": "Renew the passport", "is_overdue": True, "task_age_days": 12, "priority": 4},
+    ],
+    "hour_of_day": 9,
+    "day_of_week": 1,
+}
+BODY = {"user_id": "u-1", "context": CONTEXT}
+
+Load = Callable[..., LoadedFunction]
+
+
+@pytest.fixture
+def generate(load_function: Load) -> LoadedFunction:
+    return load_function("generate")
+
+
+def events() -> list[str]:
+    return sorted(path.name for path in (ROOT / "events").glob("generate*.json"))
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_every_version_writes_tips_and_comes_back(generate: LoadedFunction, version: str) -> None:
+    answer = generate.call("POST", "/generate", BODY | {"n": 4, "prompt_version": version})
+    assert answer.status == 200
+    body = GenerateResponse.model_validate_json(answer.body)
+    assert (body.prompt_version, body.model, body.fallback, body.attempts) == (version, "local/template", False, 1)
+    assert len(body.candidates) == 4
+    assert "Renew the passport" in body.candidates[0].content
+    for candidate in body.candidates:
+        assert candidate.source == "llm"
+        assert (candidate.prompt_version, candidate.generation_id) == (version, body.generation_id)
+
+
+def test_the_voices_differ(generate: LoadedFunction) -> None:
+    answers = [generate.call("POST", "/generate", BODY | {"prompt_version": version}).json for version in VERSIONS]
+    assert len({answer["candidates"][0]["content"] for answer in answers}) == 3
+
+
+@pytest.mark.parametrize(
+    ("environment", "requested", "used"),
+    [
+        ({}, None, "v1"),
+        ({"DEFAULT_PROMPT_VERSION": "v2-mentor"}, None, "v2-mentor"),
+        ({"DEFAULT_PROMPT_VERSION": "v2-mentor"}, "v3-few-shot", "v3-few-shot"),
+    ],
+)
+def test_body_comes_before_environment_before_v1(
+    load_function: Load, environment: dict[str, str], requested: str | None, used: str
+) -> None:
+    function = load_function("generate", **environment)
+    answer = function.call("POST", "/generate", {"user_id": "u", "prompt_version": requested})
+    assert answer.json["prompt_version"] == used
+
+
+def test_ids_never_repeat_and_are_good_candidates_for_score(generate: LoadedFunction) -> None:
+    answers = [generate.call("POST", "/generate", BODY | {"n": 10}).json for _ in range(3)]
+    candidates = [candidate for answer in answers for candidate in answer["candidates"]]
+    assert len({candidate["id"] for candidate in candidates}) == 30
+    assert len({answer["generation_id"] for answer in answers}) == 3
+    ScoreRequest.model_validate({"user_id": "u", "candidates": candidates})
+
+
+def test_an_unknown_version_lists_the_known(load_function: Load, generate: LoadedFunction) -> None:
+    answer = generate.call("POST", "/generate", BODY | {"prompt_version": "v99"})
+    assert answer.status == 422
+    assert answer.json["error"] == {
+        "code": "invalid_field",
+        "message": "unknown prompt version; known: v1, v2-mentor, v3-few-shot",
+        "field": "prompt_version",
+    }
+    misconfigured = load_function("generate", DEFAULT_PROMPT_VERSION="v98")
+    for answer in (misconfigured.call("POST", "/generate", BODY), misconfigured.call("GET", "/prompts")):
+        assert answer.status == 422
+        assert "DEFAULT_PROMPT_VERSION is 'v98'" in answer.json["error"]["message"]
+        assert "v1, v2-mentor, v3-few-shot" in answer.json["error"]["message"]
+
+
+def test_prompts_lists_versions_with_hashes(load_function: Load) -> None:
+    answer = load_function("generate", DEFAULT_PROMPT_VERSION="v2-mentor").call("GET", "/prompts").json
+    assert answer["default"] == "v2-mentor"
+    assert [(shown["version"], shown["content_hash"]) for shown in answer["versions"]] == [
+        (version, prompt.content_hash) for version, prompt in prompts().items()
+    ]
+    assert all(shown["description"] for shown in answer["versions"])
+
+
+def test_health_names_version_and_model(load_function: Load) -> None:
+    assert load_function("generate").call("GET", "/health").json == {
+        "ok": True,
+        "version": "0.1.0",
+        "model": "local/template",
+    }
+    remote = load_function("generate", LITELLM_URL="http://127.0.0.1:9")
+    assert remote.call("GET", "/health").json["model"] == "tip-generator"
+
+
+def test_a_deployment_without_a_model_refuses(load_function: Load) -> None:
+    function = load_function("generate", AWS_EXECUTION_ENV="AWS_Lambda_python3.13")
+    answer = function.call("POST", "/generate", BODY)
+    assert answer.status == 503
+    assert answer.json["error"]["code"] == "model_not_configured"
+    assert "LITELLM_URL" in answer.json["error"]["message"]
+    assert int(answer.headers["retry-after"]) > 0
+    assert function.call("GET", "/health").json == {"ok": False, "version": "0.1.0", "model": None}
+    assert function.call("GET", "/prompts").status == 200
+
+
+def test_an_unusable_address_stops_the_function_at_init(load_function: Load) -> None:
+    with pytest.raises(ValueError, match="LITELLM_URL"):
+        load_function("generate", LITELLM_URL="proxy:4000")
+
+
+def test_a_configured_model_writes(load_function: Load) -> None:
+    with ModelServer(Reply(model="gpt-4o-mini")) as server:
+        function = load_function("generate", LITELLM_URL=server.url, LITELLM_API_KEY="sk-1")
+        answer = function.call("POST", "/generate", BODY).json
+    assert [tip["content"] for tip in answer["candidates"]] == [tip["content"] for tip in GOOD_TIPS]
+    assert (answer["model"], answer["fallback"], answer["attempts"]) == ("gpt-4o-mini", False, 1)
+    assert (answer["prompt_tokens"], answer["completion_tokens"]) == (100, 20)
+    assert answer["cost_usd"] > 0
+    assert server.received[0].authorization == "Bearer sk-1"
+
+
+def test_the_own_tasks_stand_in_for_a_broken_model(load_function: Load) -> None:
+    with ModelServer(Reply(status=500)) as server:
+        answer = load_function("generate", LITELLM_URL=server.url).call("POST", "/generate", BODY)
+    assert answer.status == 200
+    body = answer.json
+    assert (body["fallback"], body["attempts"], body["model"]) == (True, 2, "local/template")
+    assert {candidate["source"] for candidate in body["candidates"]} == {"fallback"}
+    assert "Renew the passport" in body["candidates"][0]["content"]
+    assert body["cost_usd"] is None
+
+
+def test_the_time_lambda_leaves_is_kept(load_function: Load) -> None:
+    with ModelServer(Reply(delay=10)) as server:
+        function = load_function("generate", LITELLM_URL=server.url)
+        context = LambdaContext("GenerateFunction", timeout=0.8)
+        answer = Answer.from_result(function.module.handler(url_event("POST", "/generate", BODY), context))
+        left_ms = context.get_remaining_time_in_millis()
+    assert answer.json["fallback"] is True
+    assert left_ms > 200
+
+
+def test_one_log_line_per_generation_without_the_person(
+    generate: LoadedFunction, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stream = io.StringIO()
+    logger: Any = generate.module.telemetry.logger
+    monkeypatch.setattr(logger.registered_handler, "stream", stream)
+    answer = generate.call("POST", "/generate", {**BODY, "user_id": "user-secret"}).json
+    (line,) = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert {name: line[name] for name in answer if name != "candidates"} == {
+        name: value for name, value in answer.items() if name != "candidates"
+    }
+    assert (line["candidates"], line["failures"]) == (3, [])
+    assert line["latency_ms"] >= 0
+    said = stream.getvalue() + capsys.readouterr().out
+    assert '"Generations":[1.0]' in said
+    assert "user-secret" not in said
+    assert "passport" not in said
+
+
+# Bad input
+
+ERRORS: list[tuple[Any, int, str]] = [
+    ("{", 400, "body"),
+    (None, 400, "body"),
+    ("", 400, "body"),
+    (b"\xff{}", 400, "body"),
+    ("null", 422, "body"),
+    ("[]", 422, "body"),
+    ("[" * 10_000, 400, "body"),
+    ({}, 422, "user_id"),
+    ({"user_id": ""}, 422, "user_id"),
+    ({"user_id": "x" * 129}, 422, "user_id"),
+    ({"user_id": "a\x00b"}, 422, "user_id"),
+    ({"user_id": "a\u202eb"}, 422, "user_id"),
+    ('{"user_id": "\\ud800"}', 422, "user_id"),
+    ({"user_id": 7}, 422, "user_id"),
+    ({"user_id": "u", "n": 0}, 422, "n"),
+    ({"user_id": "u", "n": 11}, 422, "n"),
+    ({"user_id": "u", "n": 2.5}, 422, "n"),
+    ({"user_id": "u", "n": True}, 422, "n"),
+    ({"user_id": "u", "n": "3"}, 422, "n"),
+    ('{"user_id": "u", "n": NaN}', 422, "n"),
+    ('{"user_id": "u", "n": Infinity}', 422, "n"),
+    ('{"user_id": "u", "n": 1e400}', 422, "n"),
+    ({"user_id": "u", "context": None}, 422, "context"),
+    ({"user_id": "u", "context": {"hour_of_day": 24}}, 422, "context.hour_of_day"),
+    ({"user_id": "u", "context": {"day_of_week": 7}}, 422, "context.day_of_week"),
+    ({"user_id": "u", "context": {"timezone": "Mars/Olympus"}}, 422, "context.timezone"),
+    ({"user_id": "u", "context": {"tasks": [{"id": "t"}]}}, 422, "context.tasks.0.content"),
+    ({"user_id": "u", "context": {"tasks": {}}}, 422, "context.tasks"),
+    (
+        '{"user_id": "u", "context": {"tasks": [{"id": "t", "content": "c", "task_age_days": NaN}]}}',
+        422,
+        "context.tasks.0.task_age_days",
+    ),
+    ({"user_id": "u", "context": {"snippets": [1]}}, 422, "context.snippets.0"),
+    ({"user_id": "u", "profile_features": {"preferred_hour": 99}}, 422, "profile_features.preferred_hour"),
+    ('{"user_id": "u", "profile_features": {"x": -Infinity}}', 422, "profile_features.x"),
+    ({"user_id": "u", "prompt_version": 1}, 422, "prompt_version"),
+    ({"user_id": "u", "prompt_version": "nope"}, 422, "prompt_version"),
+    ({"user_id": "u", "pad": "x" * (1 << 20)}, 413, "body"),
+]
+
+
+@pytest.mark.parametrize(("body", "status", "field"), ERRORS, ids=range(len(ERRORS)))
+def test_bad_bodies_name_what_is_wrong(generate: LoadedFunction, body: Any, status: int, field: str) -> None:
+    answer = generate.call("POST", "/generate", body)
+    assert answer.status == status, answer.text
+    assert answer.json.keys() == {"error", "request_id"}
+    assert answer.json["error"]["field"] == field
+    assert answer.json["error"]["message"]
+
+
+def test_base64_that_is_none(generate: LoadedFunction) -> None:
+    answer = generate.call("POST", "/generate", "%%%", is_base64=True)
+    assert (answer.status, answer.json["error"]["field"]) == (400, "body")
+
+
+def test_a_base64_body_is_read(generate: LoadedFunction) -> None:
+    assert generate.call("POST", "/generate", json.dumps(BODY).encode()).status == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "code"),
+    [
+        ("GET", "/generate", 405, "method_not_allowed"),
+        ("POST", "/prompts", 405, "method_not_allowed"),
+        ("DELETE", "/health", 405, "method_not_allowed"),
+        ("GET", "/", 404, "not_found"),
+        ("POST", "/generate/", 404, "not_found"),
+        ("GET", "/openapi.json", 404, "not_found"),
+        ("GET", "/docs", 404, "not_found"),
+    ],
+)
+def test_wrong_method_or_path(generate: LoadedFunction, method: str, path: str, status: int, code: str) -> None:
+    answer = generate.call(method, path, BODY if method == "POST" else None)
+    assert (answer.status, answer.json["error"]["code"]) == (status, code)
+
+
+# Import, events, the whole contract
+
+
+@pytest.mark.parametrize("on_lambda", [False, True])
+def test_litellm_is_imported_when_it_is_needed(on_lambda: bool) -> None:
+    code = """
+import sys
+sys.path.insert(0, "functions/generate")
+import app
+from devstack.events import LambdaContext, url_event
+print("litellm" in sys.modules)
+for path in ("/health", "/prompts"):
+    assert app.handler(url_event("GET", path), LambdaContext())["statusCode"] == 200
+print("litellm" in sys.modules, "numpy" in sys.modules)
+"""
+    environment = {"PYTHONPATH": f"{ROOT / 'layers/shared'}:{ROOT}", "PYTHONWARNINGS": "error"}
+    if on_lambda:
+        environment["AWS_LAMBDA_INITIALIZATION_TYPE"] = "on-demand"
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.split() == [str(on_lambda), str(on_lambda), "False"]
+
+
+@pytest.mark.parametrize("name", events())
+def test_every_ready_event_is_answered(generate: LoadedFunction, name: str) -> None:
+    event = json.loads((ROOT / "events" / name).read_text())
+    answer = Answer.from_result(generate.invoke(event))
+    assert answer.status == 200
+    assert answer.json["prompt_version"] == json.loads(event["body"]).get("prompt_version", "v1")
+    assert answer.json["candidates"]
+
+
+def test_there_are_ready_events() -> None:
+    assert events() == ["generate.json", "generate_mentor.json", "generate_without_context.json"]
+
+
+class HandlerAdapter(BaseAdapter):
+    """Carries requests to a Lambda handler instead of a socket."""
+
+    def __init__(self, function: LoadedFunction) -> None:
+        super().__init__()
+        self._function = function
+
+    def send(self, request: requests.PreparedRequest, *_: Any, **__: Any) -> requests.Response:
+        body = request.body.encode() if isinstance(request.body, str) else request.body
+        headers = {name: str(value) for name, value in request.headers.items()}
+        event = url_event(str(request.method), request.path_url, body, headers=headers)
+        answer = Answer.from_result(self._function.invoke(event))
+        response = requests.Response()
+        response.status_code = answer.status
+        response.headers.update(answer.headers)
+        response.raw = HTTPResponse(io.BytesIO(answer.body), answer.headers, answer.status, preload_content=False)
+        response.request, response.url = request, str(request.url)
+        return response
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.fixture
+def session(generate: LoadedFunction) -> Iterator[requests.Session]:
+    with requests.Session() as session:
+        session.mount("http://function", HandlerAdapter(generate))
+        yield session
+
+
+@pytest.mark.parametrize(
+    ("route", "mode"),
+    [
+        ("POST /generate", GenerationMode.POSITIVE),
+        ("POST /generate", GenerationMode.NEGATIVE),
+        ("GET /prompts", GenerationMode.POSITIVE),
+        ("GET /health", GenerationMode.POSITIVE),
+    ],
+)
+def test_every_answer_keeps_the_contract(
+    generate: LoadedFunction, session: requests.Session, route: str, mode: GenerationMode
+) -> None:
+    """What OpenAPI describes, and what it does not: the right status, the documented shape, never a 5xx."""
+    method, path = route.split()
+    operation = schemathesis.openapi.from_dict(generate.module.app.openapi())[path][method]
+
+    @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+    @given(case=operation.as_strategy(generation_mode=mode))
+    def check(case: schemathesis.Case[Any]) -> None:
+        answer = case.call(base_url="http://function", session=session)
+        case.validate_response(answer, excluded_checks=[positive_data_acceptance])
+        # What a schema cannot say, such as which time zones exist, is refused as 422.
+        if mode is GenerationMode.POSITIVE:
+            assert answer.status_code in (200, 422)
+
+    check()
+
+
+def test_no_route_is_left_out_above(generate: LoadedFunction) -> None:
+    paths = generate.module.app.openapi()["paths"]
+    assert {f"{method.upper()} {path}" for path in paths for method in paths[path]} == {
+        "POST /generate",
+        "GET /prompts",
+        "GET /health",
+    }

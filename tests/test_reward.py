@@ -1,0 +1,266 @@
+"""Rewards: three forms, over HTTP and by event, learned exactly once whatever happens on the way."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from devstack.events import envelope, jetstream_batch
+from tests.requests import score_request
+from tips.errors import TableUnavailable
+from tips.settings import Settings
+from tips.state import learning, reactions
+from tips.state.reactions import Report
+from tips.state.table import Table
+
+
+@pytest.fixture
+def score(load_function: Any, table: Any) -> Any:
+    return load_function("score")
+
+
+@pytest.fixture
+def consume(load_function: Any, table: Any) -> Any:
+    return load_function("consume")
+
+
+@pytest.fixture
+def client(table: Any) -> Table:
+    return connect(table)
+
+
+def connect(table: Any) -> Table:
+    return Table(Settings(table_name=table.name, dynamodb_endpoint=table.endpoint), timeout_ms=5000)
+
+
+def feedback(decision: dict[str, Any], event_id: str = "e1", **payload: Any) -> dict[str, Any]:
+    payload = {"user_id": "anna", "tip_id": decision["tip_id"], "decision_id": decision["decision_id"], **payload}
+    return jetstream_batch([("feedback.tip", envelope(payload, event_id=event_id))])
+
+
+def stats(score: Any, path: str = "/stats/anna") -> tuple[int, float]:
+    body = score.call("GET", path).json
+    return body["pulls"], body["cumulative_reward"]
+
+
+def test_by_decision_id_the_path_does_not_matter(score: Any) -> None:
+    body = score.call("POST", "/score/egreedy", score_request()).json
+    reward = {"user_id": "anna", "decision_id": body["decision_id"], "action": "done", "dwell_ms": 30_000}
+    assert score.call("POST", "/reward/egreedy/v2", reward).json == {"ok": True, "applied": True, "reward": 1.0}
+    assert stats(score, "/stats/egreedy/anna") == (1, 1.0)
+    assert stats(score, "/stats/egreedy/v2/anna") == (0, 0.0)
+
+
+def test_by_tip_id_means_the_newest_decision_that_showed_it(score: Any) -> None:
+    request = score_request(candidates=score_request()["candidates"][:1])
+    decisions = [score.call("POST", "/score", request).json["decision_id"] for _ in range(3)]
+    newest = max(decisions)
+    assert score.call("POST", "/reward", {"user_id": "anna", "tip_id": "report", "action": "helpful"}).json["applied"]
+    shown = score.call("GET", "/features/anna").json["history"]
+    assert {one["decision_id"]: one["reward"] for one in shown}[newest] == 0.5
+    assert stats(score) == (1, 0.5)
+
+
+def test_by_tip_id_decisions_after_the_reaction_do_not_count(score: Any) -> None:
+    score.call("POST", "/score", score_request(candidates=score_request()["candidates"][:1]))
+    early = {"user_id": "anna", "tip_id": "report", "action": "done", "occurred_at": "2020-01-01T00:00:00Z"}
+    answer = score.call("POST", "/reward", early).json
+    assert answer == {"ok": True, "applied": False, "reason": "unknown_decision", "reward": 0.6}
+
+
+@pytest.mark.parametrize(
+    ("path", "stats_path"),
+    [("/reward", "/stats/anna"), ("/reward/egreedy", "/stats/egreedy/anna"), ("/reward/egreedy/v2", "/stats/anna")],
+)
+def test_the_original_form_learns_from_its_features(score: Any, path: str, stats_path: str) -> None:
+    reward = {
+        "user_id": "anna",
+        "tip_id": "never-scored",
+        "reward": 0.7,
+        "features": {"is_overdue": True, "task_age_days": 5, "priority": 2, "hour_of_day": 8, "day_of_week": None},
+    }
+    assert score.call("POST", path, reward).json == {"ok": True, "applied": True, "reward": 0.7}
+    again = score.call("POST", path, reward).json
+    assert (again["applied"], again["reason"]) == (False, "duplicate")
+    body = score.call("GET", stats_path).json
+    assert (body["pulls"], body["pulls_without_decision"], body["cumulative_reward"]) == (1, 1, 0.7)
+
+
+def test_the_original_form_uses_the_logged_vector_when_there_is_one(score: Any, client: Table) -> None:
+    body = score.call("POST", "/score", score_request(candidates=score_request()["candidates"][:1])).json
+    reward = {"user_id": "anna", "tip_id": "report", "reward": 0.5, "features": {"priority": 1}}
+    assert score.call("POST", "/reward/egreedy", reward).json["applied"]
+    learned = learning.read(client, "anna").policies
+    logged = score.call("GET", f"/decisions/{body['decision_id']}", query={"user_id": "anna"}).json
+    vector = np.array(list(logged["evaluations"]["egreedy-v2"]["features"].values()))
+    assert learned.keys() == {"egreedy-v2"}
+    np.testing.assert_array_equal(learned["egreedy-v2"].statistics.xx, np.outer(vector, vector))
+    np.testing.assert_array_equal(learned["egreedy-v2"].statistics.rx, 0.5 * vector)
+
+
+@pytest.mark.parametrize(
+    ("reward", "reason"),
+    [
+        ({"decision_id": "01ARZ3NDEKTSV4RRFFQ69G5FAV"}, "unknown_decision"),
+        ({"decision_id": "no ulid at all"}, "unknown_decision"),
+        ({"tip_id": "never-scored"}, "unknown_decision"),
+    ],
+)
+def test_what_cannot_be_learned_is_said(score: Any, table: Any, reward: dict[str, Any], reason: str) -> None:
+    answer = score.call("POST", "/reward", {"user_id": "anna", "action": "done", **reward})
+    assert answer.status == 200
+    assert answer.json == {"ok": True, "applied": False, "reason": reason, "reward": 0.6}
+    assert table.items() == []
+
+
+def test_a_reaction_to_another_tip_than_the_one_shown_is_not_learned(score: Any) -> None:
+    body = score.call("POST", "/score", score_request()).json
+    other = {"user_id": "anna", "decision_id": body["decision_id"], "tip_id": "another", "action": "done"}
+    assert score.call("POST", "/reward", other).json["reason"] == "tip_not_shown"
+    assert stats(score) == (0, 0.0)
+
+
+def test_five_times_the_same_event_moves_the_sums_once(score: Any, consume: Any) -> None:
+    body = score.call("POST", "/score", score_request()).json
+    event = feedback(body, action="done", dwell_ms=60_000)
+    for _ in range(5):
+        assert consume.invoke(event) == {"batchItemFailures": []}
+    assert stats(score) == (1, 1.0)
+
+
+@pytest.mark.parametrize("with_event_id", [True, False])
+@pytest.mark.parametrize("event_first", [True, False])
+def test_http_and_event_together_move_the_sums_once(
+    score: Any, consume: Any, event_first: bool, with_event_id: bool
+) -> None:
+    body = score.call("POST", "/score", score_request()).json
+    reward = {"user_id": "anna", "decision_id": body["decision_id"], "action": "done", "dwell_ms": 60_000}
+    if with_event_id:
+        reward["event_id"] = "e1"
+    event = feedback(body, action="done", dwell_ms=60_000)
+    for by_event in (event_first, not event_first, event_first, not event_first):
+        if by_event:
+            assert consume.invoke(event) == {"batchItemFailures": []}
+        else:
+            assert score.call("POST", "/reward", reward).status == 200
+    assert stats(score) == (1, 1.0)
+
+
+def test_a_later_reaction_revises_and_an_earlier_one_does_not(score: Any, client: Table) -> None:
+    decision_id = score.call("POST", "/score", score_request()).json["decision_id"]
+    start = body_time_us(decision_id)
+
+    def tell(event_id: str, after_us: int, reward: float) -> reactions.Outcome:
+        return reactions.apply(
+            client, Report("anna", decision_id, event_id=event_id, reward=reward, occurred_at=start + after_us), 2000
+        )
+
+    assert tell("a", 20, 1.0) == reactions.Outcome(True)
+    assert tell("b", 30, -1.0) == reactions.Outcome(True)
+    assert tell("c", 10, 0.5) == reactions.Outcome(False, "superseded")
+    assert tell("d", 40, -1.0) == reactions.Outcome(False, "same_reward")
+    assert tell("b", 90, -1.0) == reactions.Outcome(False, "duplicate")
+    assert stats(score) == (1, -1.0)
+    logged = score.call("GET", f"/decisions/{decision_id}", query={"user_id": "anna"}).json
+    vector = np.array(list(logged["evaluations"]["egreedy-v2"]["features"].values()))
+    learned = learning.read(client, "anna").policies["egreedy-v2"].statistics
+    np.testing.assert_allclose(learned.rx, -vector, atol=1e-12)
+    np.testing.assert_allclose(learned.xx, np.outer(vector, vector), atol=1e-12)
+
+
+reports = st.lists(
+    st.tuples(st.integers(0, 3), st.sampled_from([-1.0, 0.1, 0.6, 1.0]), st.integers(0, 5)), min_size=1, max_size=6
+)
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(reports, st.data())
+def test_any_order_and_repetition_of_reactions_leaves_the_latest_one(
+    score: Any, client: Table, told: list[tuple[int, float, int]], data: st.DataObject
+) -> None:
+    """Each example is a person of their own: the table is shared."""
+    user = str(uuid.uuid4())
+    body = score.call("POST", "/score", score_request(user_id=user)).json
+    decided = int(body_time_us(body["decision_id"]))
+    # One id is one reaction: the first telling of an id says what it was.
+    by_id = {f"e{number}": (at, reward) for at, reward, number in reversed(told)}
+    once = [
+        Report(user, body["decision_id"], event_id=event_id, reward=reward, occurred_at=decided + at)
+        for event_id, (at, reward) in by_id.items()
+    ]
+    repeated = data.draw(st.permutations(once + data.draw(st.lists(st.sampled_from(once), max_size=4))))
+    for report in repeated:
+        reactions.apply(client, report, 2000)
+    event_id = max(by_id, key=lambda one: (by_id[one][0], one))
+    statistics = learning.read(client, user).policies["egreedy-v2"].statistics
+    assert statistics.pulls == 1
+    assert statistics.cumulative_reward == pytest.approx(by_id[event_id][1], abs=1e-12)
+
+
+def body_time_us(decision_id: str) -> int:
+    from ulid import ULID
+
+    return round(ULID.from_str(decision_id).timestamp * 1_000_000)
+
+
+def test_concurrent_workers_learn_each_reaction_once(score: Any, table: Any) -> None:
+    """Eight workers, ten decisions of one person, every reaction told by every worker."""
+    decided = [score.call("POST", "/score", score_request()).json["decision_id"] for _ in range(10)]
+    errors: list[BaseException] = []
+
+    def work(number: int) -> None:
+        own = connect(table)
+        try:
+            for decision_id in decided[number:] + decided[:number]:
+                reactions.apply(own, Report("anna", decision_id, event_id="e" + decision_id, reward=0.5), 30_000)
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    assert stats(score) == (10, pytest.approx(5.0, abs=1e-9))
+
+
+class Flaky(Table):
+    """Writes that fail before or after they are carried out, as the script says."""
+
+    def __init__(self, table: Any, script: list[str]) -> None:
+        super().__init__(Settings(table_name=table.name, dynamodb_endpoint=table.endpoint), timeout_ms=5000)
+        self.script = script
+
+    def transact(self, writes: Any) -> None:
+        step = self.script.pop(0) if self.script else "ok"
+        if step == "lost":
+            raise TableUnavailable("lost", ambiguous=True)
+        super().transact(writes)
+        if step == "unheard":
+            raise TableUnavailable("unheard", ambiguous=True)
+
+
+@pytest.mark.parametrize("script", [["lost"], ["unheard"], ["lost", "unheard"], ["lost", "lost", "ok"]])
+def test_a_write_that_reports_failure_is_applied_once_and_reported_so(
+    score: Any, table: Any, script: list[str]
+) -> None:
+    decision_id = score.call("POST", "/score", score_request()).json["decision_id"]
+    report = Report("anna", decision_id, event_id="e1", reward=0.5)
+    assert reactions.apply(Flaky(table, script), report, 2000).applied
+    assert not reactions.apply(Flaky(table, []), report, 2000).applied
+    assert stats(score) == (1, 0.5)
+
+
+def test_a_write_that_never_succeeds_ends_at_the_deadline_with_nothing_half_written(score: Any, table: Any) -> None:
+    decision_id = score.call("POST", "/score", score_request()).json["decision_id"]
+    before = table.items()
+    with pytest.raises(TableUnavailable):
+        reactions.apply(Flaky(table, ["lost"] * 1000), Report("anna", decision_id, reward=0.5), 100)
+    assert table.items() == before
