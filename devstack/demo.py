@@ -44,7 +44,9 @@ def main() -> int:
 def _show(console: Console, stack: Stack, seed: int) -> None:
     started = time.monotonic()
     people = population(PER_PERSONA, seed)
-    console.print(f"\n{len(people)} simulated people with {len(PERSONAS)} habits are shown one tip a day for {ROUNDS} days.")
+    console.print(
+        f"\n{len(people)} simulated people with {len(PERSONAS)} habits are shown one tip a day for {ROUNDS} days."
+    )
     console.print("The service knows nothing of them at first; it learns from how they react.\n")
     columns = (TextColumn("{task.description:<34}"), BarColumn(24), MofNCompleteColumn())
     with (

@@ -13,8 +13,22 @@ from tips.contracts.common import Action
 Candidate = Mapping[str, Any]
 
 _TITLES = (
-    *("Pay the rent", "Call the dentist", "Answer Mira's letter", "Book the train", "Fix the bicycle", "Water the plants"),
-    *("Send the invoice", "Read the contract", "Clean the kitchen", "Plan the trip", "Renew the passport", "Back up photos"),
+    *(
+        "Pay the rent",
+        "Call the dentist",
+        "Answer Mira's letter",
+        "Book the train",
+        "Fix the bicycle",
+        "Water the plants",
+    ),
+    *(
+        "Send the invoice",
+        "Read the contract",
+        "Clean the kitchen",
+        "Plan the trip",
+        "Renew the passport",
+        "Back up photos",
+    ),
 )
 
 

@@ -114,9 +114,7 @@ def _shown(service: Service, person: Person, number: int, moment: Mapping[str, i
     decision = service.score(request)
     shown = next(candidate for candidate in candidates if candidate["id"] == decision["tip_id"])
     random_reward = fmean(person.expected_reward(candidate) for candidate in candidates)
-    return Step(
-        person, number, request, decision, person.react(shown), person.expected_reward(shown), random_reward
-    )
+    return Step(person, number, request, decision, person.react(shown), person.expected_reward(shown), random_reward)
 
 
 def _reward_request(step: Step) -> dict[str, Any]:

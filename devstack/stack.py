@@ -62,9 +62,7 @@ class Stack:
             create_table(self.table_endpoint, self.table_name, self._template)
             opening.callback(client(self.table_endpoint).delete_table, TableName=self.table_name)
             for name, definition in self._template.functions().items():
-                instances = Instances(
-                    definition, self._variables(definition), log=self._log, limit=self._max_instances
-                )
+                instances = Instances(definition, self._variables(definition), log=self._log, limit=self._max_instances)
                 self.functions[name] = instances
                 opening.callback(instances.close)
             self.score_url = self._url(opening, "ScoreFunction")

@@ -72,9 +72,7 @@ def create_table(endpoint: str, name: str, template: Template | None = None) -> 
     dynamodb = client(endpoint)
     dynamodb.create_table(TableName=name, **options)
     if "TimeToLiveSpecification" in properties:
-        dynamodb.update_time_to_live(
-            TableName=name, TimeToLiveSpecification=properties["TimeToLiveSpecification"]
-        )
+        dynamodb.update_time_to_live(TableName=name, TimeToLiveSpecification=properties["TimeToLiveSpecification"])
     if "PointInTimeRecoverySpecification" in properties:
         dynamodb.update_continuous_backups(
             TableName=name, PointInTimeRecoverySpecification=properties["PointInTimeRecoverySpecification"]

@@ -105,9 +105,9 @@ class Template:
         return FunctionDefinition(
             name=name,
             folder=self._folder / both["CodeUri"],
-            handler=both.get("Handler", FunctionDefinition.handler),
-            timeout=float(both.get("Timeout", FunctionDefinition.timeout)),
-            memory_mb=int(both.get("MemorySize", FunctionDefinition.memory_mb)),
+            handler=both["Handler"],
+            timeout=float(both.get("Timeout", 3)),  # Lambda's own defaults
+            memory_mb=int(both.get("MemorySize", 128)),
             environment={key: str(self.resolve(value)) for key, value in variables.items()},
         )
 
@@ -137,7 +137,8 @@ class Template:
             case "Fn::GetAtt":
                 return ".".join(argument)
             case "Fn::Sub":
-                return re.sub(r"\$\{([^!}][^}]*)\}", lambda found: str(self._reference(found[1])), argument)
+                text = re.sub(r"\$\{([^!}][^}]*)\}", lambda found: str(self._reference(found[1])), argument)
+                return text.replace("${!", "${")
             case "Fn::If":
                 condition, then, otherwise = argument
                 return self.resolve(then if self._evaluate("Condition", condition) else otherwise)

@@ -75,9 +75,7 @@ def test_requests_reach_moto_one_at_a_time() -> None:
             return b"x" * size
 
     with ThreadPoolExecutor(8) as executor:
-        answers = list(
-            executor.map(lambda _: locked({"CONTENT_LENGTH": "2", "wsgi.input": Body()}, None), range(200))
-        )
+        answers = list(executor.map(lambda _: locked({"CONTENT_LENGTH": "2", "wsgi.input": Body()}, None), range(200)))
     assert answers == [[b"xx"]] * 200
     assert max(most) == 1
 

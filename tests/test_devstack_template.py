@@ -58,7 +58,7 @@ def test_functions_have_globals_merged_in_and_references_resolved(path: Path) ->
         "TABLE": "Things",
         "URL": "none",
         "EITHER": "1",
-        "NAME": "eu-west-1-Things-${!Literal}",
+        "NAME": "eu-west-1-Things-${Literal}",
         "ARN": "Things.Arn",
     }
 

@@ -55,7 +55,7 @@ def test_tasks_come_first_in_the_given_order_and_not_alone(version: str) -> None
     assert first["rationale"] == "Overdue, urgent, open for 12 days."
     assert "“Outline the report”" in second["content"]
     assert second["kind"] == "task"
-    assert second["rationale"] == "Urgent, open since yesterday."
+    assert second["rationale"] == "Important, open since yesterday."
     assert "“Dentist moved to 15:00”" in other["content"]
     assert other["kind"] == "insight"
 
@@ -135,3 +135,4 @@ def test_sentences_are_worth_showing(voice: Voice) -> None:
     general = [text for _, text in voice.general]
     assert len(set(general)) == len(general) >= 10
     assert set(voice.by_part_of_day) == {"morning", "afternoon", "evening", "night"}
+    assert len(voice.by_part_of_day["night"]) >= 3  # the general ones would start work at night

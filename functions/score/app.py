@@ -62,25 +62,25 @@ def build(settings: Settings) -> FastAPI:
             telemetry.count("RewardApplied" if outcome.applied else "RewardNotApplied")
             return RewardResponse(applied=outcome.applied, reason=outcome.reason, reward=report.value)
 
-        @app.get(f"/stats{suffix}/{{user_id:path}}")
+        @app.get(f"/stats{suffix}/{{user_id:text}}")
         async def stats(user_id: UserId) -> StatsResponse:
             return stats_view(user_id, policy, learning.read(table, user_id))
 
     for suffix, named in POLICY_PATHS.items():
         add_policy_routes(suffix, named)
 
-    @app.get("/features/{user_id:path}")
+    @app.get("/features/{user_id:text}")
     async def features(user_id: UserId) -> FeatureHistory:
         return FeatureHistory(history=[history_entry(one) for one in decisions.newest(table, user_id, HISTORY_LENGTH)])
 
-    @app.get("/decisions/{decision_id}")
+    @app.get("/decisions/{decision_id:text}")
     async def decision(decision_id: Annotated[Id, Path()], user_id: Annotated[Id, Query()]) -> DecisionResponse:
         remembered = decisions.find(table, user_id, decision_id)
         if remembered is None:
             raise NotFound("no such decision of this user", field="decision_id")
         return decision_view(remembered)
 
-    @app.post("/reset/{user_id:path}")
+    @app.post("/reset/{user_id:text}")
     async def reset(user_id: UserId) -> ResetResponse:
         return ResetResponse(user_id=user_id, epoch=learning.reset(table, user_id, deadline_ms))
 

@@ -16,6 +16,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from mangum import Mangum
+from starlette.convertors import Convertor, register_url_convertor
 from starlette.exceptions import HTTPException
 
 from tips import telemetry
@@ -37,6 +38,21 @@ ERROR_RESPONSES: dict[int | str, dict[str, Any]] = {
     }.items()
 }
 """For `FastAPI(responses=...)`: the documented errors."""
+
+
+class _AnyText(Convertor[str]):
+    """`{name:text}` in a path: whatever is there, so that a bad id is refused by name and not as an unknown path."""
+
+    regex = r"[\s\S]*"
+
+    def convert(self, value: str) -> str:
+        return value
+
+    def to_string(self, value: str) -> str:
+        return value
+
+
+register_url_convertor("text", _AnyText())
 
 # One loop for the life of the environment, so that connections outlive an invocation.
 _loop = asyncio.new_event_loop()

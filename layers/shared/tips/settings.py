@@ -39,7 +39,7 @@ class Settings:
     nats_max_deliver: int = 5
     default_prompt_version: str | None = None
     litellm_url: str | None = None
-    """Base URL of a LiteLLM proxy or any OpenAI-compatible server."""
+    """A LiteLLM proxy or any OpenAI-compatible server. A bare origin gets `/v1`; with a path it is taken as it is."""
     litellm_api_key: str | None = None
     litellm_model: str | None = None
     """A direct LiteLLM model name, or with `litellm_url` the alias to ask for."""

@@ -7,6 +7,7 @@ import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
@@ -61,15 +62,16 @@ def build_context(
         context |= {"hour_of_day": hour, "part_of_day": part_of_day(hour)}
     if day is not None:
         context["weekday"] = WEEKDAYS[day]
-    tasks = sorted(given.tasks or (), key=_most_pressing_first)
-    shown = [task for task in map(_described, tasks) if task["title"]]
+    tasks = iter(sorted(given.tasks or (), key=_most_pressing_first))
+    shown = list(islice((task for task in map(_described, tasks) if task["title"]), MAX_TASKS))
     if shown:
-        context["tasks"] = shown[:MAX_TASKS]
-    if len(shown) > MAX_TASKS:
-        context["further_tasks"] = len(shown) - MAX_TASKS
-    snippets = [text for text in (one_line(snippet, MAX_SNIPPET) for snippet in given.snippets or ()) if text]
+        context["tasks"] = shown
+    if left := len(list(tasks)):
+        context["further_tasks"] = left
+    lines = (one_line(snippet, MAX_SNIPPET) for snippet in given.snippets or ())
+    snippets = list(islice((line for line in lines if line), MAX_SNIPPETS))
     if snippets:
-        context["snippets"] = snippets[:MAX_SNIPPETS]
+        context["snippets"] = snippets
     profile = profile_features or {}
     habits = {
         feature.name: round(float(value), 3)

@@ -29,6 +29,7 @@ _NOW = {
     "evening": "this evening",
     "night": "tonight",
 }
+_WEIGHTS = {"3": "important", "4": "urgent"}
 
 Tip = dict[str, str]
 
@@ -76,17 +77,17 @@ def _voice(messages: Sequence[Message]) -> Voice:
 def _about_task(task: Mapping[str, Any], voice: Voice, part: str, said: set[str]) -> Tip:
     title = _quoted(str(task.get("title", "")), _LONGEST_TITLE)
     age = task.get("age_days") if isinstance(task.get("age_days"), int) else None
-    overdue, urgent = task.get("overdue") is True, task.get("priority") in (3, 4)
+    overdue, weight = task.get("overdue") is True, _WEIGHTS.get(str(task.get("priority")))
     waited = "" if age is None or age < 1 else " since yesterday" if age == 1 else f" for {age} days"
     if part == "night":
         variants = voice.at_night
     elif overdue:
         variants = voice.overdue
     else:
-        variants = voice.urgent if urgent else voice.open
+        variants = voice.urgent if weight else voice.open
     facts = [
         *(["overdue"] if overdue else []),
-        *(["urgent"] if urgent else []),
+        *([weight] if weight else []),
         *([f"open{waited}"] if waited else []),
         *([f"due {task['due']}"] if isinstance(task.get("due"), str) else []),
     ]
@@ -105,8 +106,7 @@ def _about_note(note: str, voice: Voice, part: str, said: set[str]) -> Tip:
 
 
 def _advice(voice: Voice, part: str) -> Iterator[Tip]:
-    if part in voice.by_part_of_day:
-        kind, text = voice.by_part_of_day[part]
+    for kind, text in voice.by_part_of_day.get(part, ()):
         yield {"content": text, "kind": kind, "rationale": f"Fits the {part}."}
     for kind, text in voice.general:
         yield {"content": text, "kind": kind, "rationale": "Helps on any day."}

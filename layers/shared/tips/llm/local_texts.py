@@ -11,14 +11,18 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Voice:
-    """One way of speaking. Each tuple holds variants of one situation; `general` is (kind, text) for any time."""
+    """One way of speaking.
+
+    The first five hold variants for one situation; the last two hold (kind, text) of tips that need no task, for a
+    part of the day and for any time.
+    """
 
     overdue: tuple[str, ...]
     urgent: tuple[str, ...]
     open: tuple[str, ...]
     at_night: tuple[str, ...]
     noted: tuple[str, ...]
-    by_part_of_day: dict[str, tuple[str, str]]
+    by_part_of_day: dict[str, tuple[tuple[str, str], ...]]
     general: tuple[tuple[str, str], ...]
 
 
@@ -48,20 +52,33 @@ COACH = Voice(
     ),
     by_part_of_day={
         "morning": (
-            "advice",
-            "Start with the task you would most like to skip. Half an hour on it now sets the pace of the day.",
+            (
+                "advice",
+                "Start with the task you would most like to skip. Half an hour on it now sets the pace of the day.",
+            ),
         ),
         "afternoon": (
-            "advice",
-            "Afternoon dip? Stand up, drink a glass of water and finish one small thing to get moving again.",
+            (
+                "advice",
+                "Afternoon dip? Stand up, drink a glass of water and finish one small thing to get moving again.",
+            ),
         ),
         "evening": (
-            "advice",
-            "Close the day in five minutes: tick off what is done and choose the first task for tomorrow.",
+            (
+                "advice",
+                "Close the day in five minutes: tick off what is done and choose the first task for tomorrow.",
+            ),
         ),
         "night": (
-            "reminder",
-            "Set out what you need for tomorrow morning, then put the screen away. Sleep is part of the plan.",
+            (
+                "reminder",
+                "Set out what you need for tomorrow morning, then put the screen away. Sleep is part of the plan.",
+            ),
+            (
+                "advice",
+                "Decide tomorrow's first task now and write it on one line. Then stop: rested beats late.",
+            ),
+            ("insight", "Work done after this hour is often redone in the morning. Close it here and start fresh."),
         ),
     },
     general=(
@@ -119,20 +136,33 @@ MENTOR = Voice(
     ),
     by_part_of_day={
         "morning": (
-            "advice",
-            "The morning is your clearest time. Choose the task that needs thought, before messages choose for you.",
+            (
+                "advice",
+                "The morning is your clearest time. Choose what needs thought, before messages choose for you.",
+            ),
         ),
         "afternoon": (
-            "advice",
-            "Afternoons are good for finishing. Look for something nearly done, and bring it to its end.",
+            (
+                "advice",
+                "Afternoons are good for finishing. Look for something nearly done, and bring it to its end.",
+            ),
         ),
         "evening": (
-            "insight",
-            "Look back for a minute: what went well today, and what may wait until tomorrow without harm?",
+            (
+                "insight",
+                "Look back for a minute: what went well today, and what may wait until tomorrow without harm?",
+            ),
         ),
         "night": (
-            "advice",
-            "The day is done. Note the one thought that keeps you busy, and leave it on paper until morning.",
+            (
+                "advice",
+                "The day is done. Note the one thought that keeps you busy, and leave it on paper until morning.",
+            ),
+            (
+                "insight",
+                "Whatever is still open has time until morning. What went well today? Keep that thought for the night.",
+            ),
+            ("advice", "Dim the light, put the list away, and let tomorrow bring its own first step."),
         ),
     },
     general=(
@@ -196,20 +226,30 @@ EXAMPLES_COACH = Voice(
     ),
     by_part_of_day={
         "morning": (
-            "advice",
-            "Hardest thing first: thirty minutes on it before the inbox opens. The rest of the day runs downhill.",
+            (
+                "advice",
+                "Hardest thing first: thirty minutes on it before the inbox opens. The rest of the day runs downhill.",
+            ),
         ),
         "afternoon": (
-            "advice",
-            "Finish one nearly finished thing before you start another. Ten minutes, and the list is shorter.",
+            (
+                "advice",
+                "Finish one nearly finished thing before you start another. Ten minutes, and the list is shorter.",
+            ),
         ),
         "evening": (
-            "reminder",
-            "Choose tomorrow's first task now and lay it ready. The morning starts with it already decided.",
+            (
+                "reminder",
+                "Choose tomorrow's first task now and lay it ready. The morning starts with it already decided.",
+            ),
         ),
         "night": (
-            "advice",
-            "Screens off within the half hour: tomorrow's plan is worth only as much as tonight's sleep.",
+            ("advice", "Screens off within the half hour: tomorrow's plan is worth only as much as tonight's sleep."),
+            (
+                "reminder",
+                "Bag packed, alarm set, charger in: two minutes now, and the morning begins without a search.",
+            ),
+            ("advice", "One line about where tomorrow starts, then lights out. The list sleeps too."),
         ),
     },
     general=(

@@ -116,11 +116,14 @@ class Table:
         if named:
             arguments["TableName"] = self.name
         try:
-            return getattr(self._client, operation)(**arguments)
+            answer = getattr(self._client, operation)(**arguments)
+            # botocore reads a body that is no JSON as an empty answer; only DynamoDB's own carry a request id.
+            if "RequestId" not in answer["ResponseMetadata"]:
+                raise ValueError("the answer is not DynamoDB's")
+            return answer
         except ClientError as error:
             raise _fault(operation, error) from None
         except (BotoCoreError, ValueError) as error:
-            # A ValueError is botocore's own when the answer is not DynamoDB's.
             telemetry.count("TableFault")
             telemetry.logger.warning(
                 "table did not answer", extra={"operation": operation, "fault": type(error).__name__}

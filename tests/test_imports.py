@@ -1,0 +1,49 @@
+"""What a function imports is what its users wait for at a cold start."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+HEAVY = {"litellm", "openai", "boto3", "mlflow", "pandas", "requests", "aiohttp", "httpx", "hypothesis", "moto", "rich"}
+FORBIDDEN = {
+    "score": HEAVY | {"tips.llm", "tips.prompts", "tips.ingest"},
+    "consume": HEAVY | {"fastapi", "starlette", "mangum", "tips.llm", "tips.prompts", "tips.http", "tips.scoring"},
+    "generate": HEAVY | {"numpy", "botocore.session", "tips.state", "tips.bandit", "tips.ingest"},
+}
+
+
+@pytest.mark.parametrize("function", FORBIDDEN)
+def test_a_function_imports_nothing_it_does_not_need(function: str) -> None:
+    code = "import sys, app; print('\\n'.join(sorted(sys.modules)))"
+    path = os.pathsep.join(map(str, (ROOT / "functions" / function, ROOT / "layers" / "shared")))
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": path, "TABLE_NAME": "tips", "AWS_REGION": "eu-west-1"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    imported = set(done.stdout.split())
+    assert "app" in imported
+    assert not imported & FORBIDDEN[function]
+
+
+@pytest.mark.parametrize(
+    ("package", "may_import"),
+    [
+        ("contracts", {"contracts", "errors"}),
+        ("features", {"features", "contracts", "errors"}),
+        ("bandit", {"bandit", "features", "contracts", "errors"}),
+        ("prompts", {"prompts", "features", "contracts", "errors"}),
+        ("state", {"state", "bandit", "features", "contracts", "errors", "settings", "telemetry"}),
+        ("llm", {"llm", "prompts", "features", "contracts", "errors", "settings", "telemetry"}),
+    ],
+)
+def test_arrows_point_one_way(package: str, may_import: set[str]) -> None:
+    import ast
+
+    for path in (ROOT / "layers" / "shared" / "tips" / package).glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("tips."):
+                assert (node.module or "").split(".")[1] in may_import, f"{path.name} imports {node.module}"
