@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import httpx
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
@@ -34,7 +35,7 @@ def main() -> int:
     try:
         with log.open("w") as file, Stack(environment={}, log=file, max_instances=AT_ONCE) as stack:
             _show(console, stack, seed=int(time.time()))
-    except (ServiceError, RuntimeError) as error:
+    except (ServiceError, RuntimeError, httpx.HTTPError) as error:
         console.print(f"The demo failed: {error}\nWhat the functions logged: {log}", style="red", markup=False)
         return 1
     log.unlink()
@@ -81,7 +82,7 @@ def _learned_after_repeating(service: HttpService, people: Sequence[Person], out
     """Send the last day's reactions a second time, as events; return how many the service has learned in all."""
     again = [step for step in outcome.steps if step.round == outcome.rounds - 1]
     service.deliver([feedback(step) for step in again])
-    learned = sum(service.stats(person.user_id)["pulls"] for person in people)
+    learned: int = sum(service.stats(person.user_id)["pulls"] for person in people)
     if learned != len(outcome.steps):
         raise ServiceError(f"{len(outcome.steps)} reactions, but {learned} learned")
     return learned
@@ -146,15 +147,15 @@ def _print_means(console: Console, outcome: Outcome) -> None:
     console.print(
         "A tip that was shown counts with the mean reward it has for that person; random is\n"
         "the same mean over all candidates of the same decisions. What the reactions really\n"
-        f"brought, luck included: {means.observed_early:+.2f} on the first days, {means.observed_late:+.2f} on the last."
+        f"brought, luck included: {means.observed_early:+.2f} early, {means.observed_late:+.2f} late."
     )
 
 
 def _print_totals(console: Console, outcome: Outcome, learned: int, seconds: float) -> None:
     console.print(
-        f"\n{len(outcome.steps)} decisions, {learned} reactions learned, in {seconds:.0f} s: {outcome.by_http} reactions came by HTTP,\n"
-        f"{outcome.by_event} as JetStream events. All of the last day's were sent a second time, as events:\n"
-        "each was still learned once.\n"
+        f"\n{len(outcome.steps)} decisions and {learned} reactions learned in {seconds:.0f} s:\n"
+        f"{outcome.by_http} came by HTTP, {outcome.by_event} as JetStream events. Those of the last day were sent\n"
+        "a second time, as events: each was still learned once.\n"
     )
     console.print("[bold]Next[/]")
     console.print("  make dev    keeps this stack running on local ports and prints where;")

@@ -37,7 +37,7 @@ def url_event(
     """Return the event of a request to a function URL (payload format 2.0).
 
     `path` may hold its query string and is percent-encoded where it is not yet, as a client would send it.
-    `body`: text as it is; bytes go base64; anything else becomes JSON. `is_base64=True` sends text as if it were base64.
+    `body`: text as it is; bytes go base64; anything else becomes JSON. `is_base64=True` passes text off as base64.
     """
     path, _, query_in_path = path.partition("?")
     raw_path = quote(path, safe=_PATH_SAFE) or "/"

@@ -115,7 +115,7 @@ class Instances:
         self._idle: list[_Worker] = []
         self._all: set[_Worker] = set()
         self._starting = 0
-        self._closed = False
+        self._closed = threading.Event()
         self._lifeline, self._lifeline_end = os.pipe()
 
     def invoke(self, payload: bytes) -> Outcome:
@@ -163,7 +163,7 @@ class Instances:
     def close(self) -> None:
         """Kill every instance, busy or not."""
         with self._changed:
-            self._closed = True
+            self._closed.set()
             workers, self._all, self._idle = self._all, set(), []
             self._changed.notify_all()
         for worker in workers:
@@ -184,33 +184,41 @@ class Instances:
             while not self._idle and len(self._all) + self._starting >= self._limit:
                 if not self._changed.wait(deadline - time.monotonic()):
                     raise Busy(self.definition.name)
-            if self._closed:
+            if self._closed.is_set():
                 raise Busy(self.definition.name)
             if self._idle:
                 return self._idle.pop()
             self._starting += 1
-        worker = None
+        worker, fault = None, b""
         try:
-            worker = _Worker([sys.executable, "-P", str(_WORKER)], self._environment, self._log, self._lifeline)
+            worker, fault = self._started()
+        finally:
+            with self._changed:
+                self._starting -= 1
+                closed = self._closed.is_set()
+                if worker is not None and not closed:
+                    self._all.add(worker)
+                self._changed.notify_all()
+        if worker is None:
+            return fault
+        if closed:
+            worker.kill()
+            raise Busy(self.definition.name)
+        return worker
+
+    def _started(self) -> tuple[_Worker | None, bytes]:
+        """Return a new instance that is ready, or None and why the function cannot be loaded."""
+        worker = _Worker([sys.executable, "-P", str(_WORKER)], self._environment, self._log, self._lifeline)
+        try:
             fault = worker.receive(INIT_TIMEOUT_SEC)
         except TimeoutError:
             fault = b'{"errorType": "Sandbox.Timedout", "errorMessage": "Init timed out"}'
         except _Gone as gone:
             fault = json.dumps({"errorType": "Runtime.ExitError", "errorMessage": f"Init: {gone}"}).encode()
-        finally:
-            with self._changed:
-                self._starting -= 1
-                self._changed.notify_all()
-        assert worker is not None
-        with self._changed:
-            closed = self._closed
-            if not closed and not fault:
-                self._all.add(worker)
-                return worker
+        if not fault:
+            return worker, b""
         worker.kill()
-        if closed:
-            raise Busy(self.definition.name)
-        return fault
+        return None, fault
 
     def _give_back(self, worker: _Worker) -> None:
         with self._changed:

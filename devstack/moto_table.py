@@ -44,12 +44,11 @@ class PartitionedTable(Table):
     def __deepcopy__(self, memo: dict[int, Any]) -> PartitionedTable:
         if self._backup is not None:
             return self._backup
-        clone = self.__class__.__new__(self.__class__)
+        clone = copy.copy(self)
         memo[id(self)] = clone
         if self._touched is None or self.stream_shard is not None:
             clone.__dict__.update(copy.deepcopy(self.__dict__, memo))
             return clone
-        clone.__dict__.update(self.__dict__)
         clone.items = self._copied_items(self._touched)
         clone.end()
         # Moto asks for one copy per item of the transaction, all before the first write.
@@ -57,13 +56,13 @@ class PartitionedTable(Table):
         return clone
 
     def _copied_items(self, touched: Keys) -> Any:
-        items = copy.copy(self.items)
+        items: Any = copy.copy(self.items)
         for partition_key, range_keys in touched.items():
             if partition_key not in items:
                 continue
-            partition: Any = items[partition_key]
+            partition = items[partition_key]
             if isinstance(partition, Item):
-                items[partition_key] = copy.deepcopy(partition)  # type: ignore[assignment]
+                items[partition_key] = copy.deepcopy(partition)
                 continue
             # Writes replace, remove or change in place the items they name, and no others.
             items[partition_key] = {
@@ -85,6 +84,11 @@ class PartitionedTable(Table):
             self.items = everything
 
 
+class _Forgetful(list[Any]):
+    def append(self, _: Any) -> None:
+        pass
+
+
 def _transact_write_items(self: DynamoDBBackend, transact_items: list[dict[str, Any]]) -> None:
     keys: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for item in transact_items:
@@ -103,5 +107,8 @@ def _transact_write_items(self: DynamoDBBackend, transact_items: list[dict[str, 
 
 def install() -> None:
     """Make moto use these tables from now on, in this process. Requests must come one at a time."""
-    models.Table = PartitionedTable  # type: ignore[misc]
+    vars(models)["Table"] = PartitionedTable
+    # Moto lists every item and every copy of one ever made, to drop them in a reset that nobody asks for here.
+    for model in (PartitionedTable, Item):
+        model.instances_tracked = _Forgetful()  # type: ignore[union-attr]
     DynamoDBBackend.transact_write_items = _transact_write_items  # type: ignore[method-assign]

@@ -45,7 +45,7 @@ class Persona:
     weights: Mapping[str, float]
 
     def liking(self, candidate: Candidate) -> float:
-        features = candidate["features"]
+        features: Mapping[str, float] = candidate["features"]
         scaled = {
             "is_overdue": float(features.get("is_overdue", False)),
             "task_age_days": features.get("task_age_days", 0) / 30,

@@ -25,7 +25,7 @@ class HttpService:
         self._generate_url = generate_url
         session = botocore.session.Session()
         session.set_credentials("local", "local")
-        self._lambda = session.create_client("lambda", region_name=REGION, endpoint_url=invoke_url)
+        self._lambda: Any = session.create_client("lambda", region_name=REGION, endpoint_url=invoke_url)
         self._next_seq = 1
 
     def __enter__(self) -> Self:

@@ -95,7 +95,8 @@ def simulate(
     for number in range(rounds):
         moment = {"hour_of_day": chance.randint(7, 22), "day_of_week": number % 7}
         steps: list[Step] = list(run(lambda person: _shown(service, person, number, moment), people))  # noqa: B023
-        events, requests = [], []
+        events: list[Step] = []
+        requests: list[Step] = []
         for step in steps:
             (events if chance.random() < 0.5 else requests).append(step)
         list(run(lambda step: service.reward(_reward_request(step)), requests))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any, Self
 
 from devstack.function_url import function_url
-from devstack.http_server import HttpServer
+from devstack.http_server import Application, HttpServer
 from devstack.instances import Instances
 from devstack.invoke_api import invoke_api
 from devstack.table import TableServer, client, create_table
@@ -44,8 +44,8 @@ class Stack:
     ) -> None:
         self._ports = {
             "table": table_port,
-            "ScoreFunction": score_port,
-            "GenerateFunction": generate_port,
+            "score": score_port,
+            "generate": generate_port,
             "invoke": invoke_port,
         }
         self._environment = os.environ if environment is None else environment
@@ -58,35 +58,32 @@ class Stack:
 
     def __enter__(self) -> Self:
         with ExitStack() as opening:
-            self.table_endpoint = self._opened(opening, "table", lambda port: TableServer(port)).url
+            self.table_endpoint = self._opened(opening, "table", TableServer).url
             create_table(self.table_endpoint, self.table_name, self._template)
             opening.callback(client(self.table_endpoint).delete_table, TableName=self.table_name)
             for name, definition in self._template.functions().items():
-                instances = Instances(definition, self._variables(definition), log=self._log, limit=self._max_instances)
-                self.functions[name] = instances
+                variables = self._variables(definition)
+                instances = Instances(definition, variables, log=self._log, limit=self._max_instances)
                 opening.callback(instances.close)
-            self.score_url = self._url(opening, "ScoreFunction")
-            self.generate_url = self._url(opening, "GenerateFunction")
-            self.invoke_url = self._opened(
-                opening, "invoke", lambda port: HttpServer("invoke", invoke_api(self.functions), port)
-            ).url
+                self.functions[name] = instances
+            self.score_url = self._served(opening, "score", function_url(self.functions["ScoreFunction"]))
+            self.generate_url = self._served(opening, "generate", function_url(self.functions["GenerateFunction"]))
+            self.invoke_url = self._served(opening, "invoke", invoke_api(self.functions))
             self._open = opening.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._open.close()
 
-    def _url(self, opening: ExitStack, name: str) -> str:
-        application = function_url(self.functions[name])
+    def _served(self, opening: ExitStack, name: str, application: Application) -> str:
         return self._opened(opening, name, lambda port: HttpServer(name, application, port)).url
 
-    def _opened(self, opening: ExitStack, name: str, open_on: Any) -> HttpServer:
+    def _opened(self, opening: ExitStack, name: str, open_on: Callable[[int], HttpServer]) -> HttpServer:
         port = self._ports[name]
         try:
             server = open_on(port)
         except OSError as error:
             raise PortTaken(f"port {port} ({name}) cannot be used: {error.strerror or error}") from error
-        assert isinstance(server, HttpServer)
         opening.callback(server.stop)
         return server
 

@@ -31,15 +31,14 @@ class _Loader(yaml.SafeLoader):
 
 def _short_tag(loader: yaml.SafeLoader, tag: str, node: yaml.Node) -> Any:
     value: Any
-    if isinstance(node, yaml.ScalarNode):
-        value = loader.construct_scalar(node)
-        if tag == "GetAtt":
-            value = str(value).split(".", 1)
-    elif isinstance(node, yaml.SequenceNode):
-        value = loader.construct_sequence(node, deep=True)
-    else:
-        assert isinstance(node, yaml.MappingNode)
-        value = loader.construct_mapping(node, deep=True)
+    match node:
+        case yaml.SequenceNode():
+            value = loader.construct_sequence(node, deep=True)
+        case yaml.MappingNode():
+            value = loader.construct_mapping(node, deep=True)
+        case _:
+            text = str(node.value)
+            value = text.split(".", 1) if tag == "GetAtt" else text
     return {tag if tag in ("Ref", "Condition") else f"Fn::{tag}": value}
 
 
@@ -84,9 +83,8 @@ class Template:
         tables = self.resources("AWS::DynamoDB::Table")
         if len(tables) != 1:
             raise ValueError(f"the template must have one table, not {len(tables)}")
-        resolved = self.resolve(next(iter(tables.values())))
-        assert isinstance(resolved, dict)
-        return resolved
+        properties: dict[str, Any] = self.resolve(next(iter(tables.values())))
+        return properties
 
     def functions(self) -> dict[str, FunctionDefinition]:
         """Return every function by logical id, with `Globals` merged in."""
@@ -112,8 +110,7 @@ class Template:
         )
 
     def _section(self, name: str) -> dict[str, Any]:
-        section = self._document.get(name) or {}
-        assert isinstance(section, dict)
+        section: dict[str, Any] = self._document.get(name) or {}
         return section
 
     def resolve(self, value: Any) -> Any:

@@ -15,7 +15,7 @@ import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 Handler = Callable[[Any, Any], Any]
 
@@ -55,8 +55,9 @@ def _load(folder: str, name: str) -> Handler:
     layer = Path(__file__).resolve().parent.parent / "layers" / "shared"
     sys.path[:0] = [folder, str(layer)]
     handler = getattr(importlib.import_module(module_name), function_name)
-    assert callable(handler)
-    return handler
+    if not callable(handler):
+        raise TypeError(f"{name} is not callable")
+    return cast(Handler, handler)
 
 
 def _answer(handler: Handler, payload: bytes, context: Any) -> tuple[bool, bytes]:

@@ -10,7 +10,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 THROTTLED = "ProvisionedThroughputExceededException"
 ANSWERS = {
-    "throttling": (400, json.dumps({"__type": f"com.amazonaws.dynamodb.v20120810#{THROTTLED}", "message": "slow down"})),
+    "throttling": (
+        400,
+        json.dumps({"__type": f"com.amazonaws.dynamodb.v20120810#{THROTTLED}", "message": "slow down"}),
+    ),
     "failing": (500, json.dumps({"__type": "com.amazonaws.dynamodb.v20120810#InternalServerError"})),
     "nonsense": (200, "<html>not DynamoDB</html>"),
     "empty": (200, ""),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,7 +28,6 @@ from tips.state.learning import (
     read_learning,
     unpack_statistics,
 )
-from tips.state.table import Item
 
 
 def statistics(d: int, seed: int) -> Statistics:
@@ -119,7 +119,7 @@ def test_a_remembered_decision_can_be_replayed() -> None:
     np.testing.assert_array_equal(replayed.score, logged.distribution.score)
 
 
-def stored_bytes(item: Item) -> int:
+def stored_bytes(item: Any) -> int:
     """An item's size as DynamoDB counts it, nearly: names and values."""
     if isinstance(item, dict):
         return sum(len(name) + stored_bytes(value) for name, value in item.items())

@@ -236,7 +236,7 @@ def test_a_subject_of_somebody_else_is_a_bad_record(consume: Any) -> None:
     ],
 )
 def test_what_cannot_be_acknowledged_record_by_record_raises(consume: Any, event: Any) -> None:
-    with pytest.raises(ValueError, match="event|record"):
+    with pytest.raises(ValueError, match=r"event|record"):
         consume.invoke(event)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import boto3
+import botocore.session
 import httpx
 import pytest
 from botocore.config import Config
@@ -43,9 +43,9 @@ def url(tiny_function: Callable[..., FunctionDefinition]) -> Iterator[str]:
 
 @pytest.fixture
 def client(url: str) -> Iterator[Any]:
-    client = boto3.client(
-        "lambda", endpoint_url=url, region_name=REGION, config=Config(retries={"total_max_attempts": 1})
-    )
+    config = Config(retries={"total_max_attempts": 1})
+    session = botocore.session.Session()  # what a boto3 client is made of
+    client: Any = session.create_client("lambda", endpoint_url=url, region_name=REGION, config=config)
     yield client
     client.close()
 

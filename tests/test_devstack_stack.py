@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-import boto3
+import botocore.session
 import httpx
 import pytest
 
@@ -51,7 +51,8 @@ def test_a_decision_is_made_rewarded_and_learned(stack: Stack, http: httpx.Clien
 def test_events_are_consumed_through_the_invoke_api(stack: Stack, http: httpx.Client) -> None:
     decision = http.post(f"{stack.score_url}/score", json={"user_id": "bob", "candidates": CANDIDATES}).json()
     payload = {"user_id": "bob", "tip_id": decision["tip_id"], "decision_id": decision["decision_id"], "action": "done"}
-    client = boto3.client("lambda", endpoint_url=stack.invoke_url, region_name=REGION)
+    session = botocore.session.Session()
+    client: Any = session.create_client("lambda", endpoint_url=stack.invoke_url, region_name=REGION)
     batch = jetstream_batch([("feedback.tip", envelope(payload)), ("feedback.tip", b"{broken")])
     answer = client.invoke(FunctionName="ConsumeFunction", Payload=json.dumps(batch).encode())
     assert json.loads(answer["Payload"].read()) == {"batchItemFailures": [{"itemIdentifier": "2"}]}

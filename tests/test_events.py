@@ -38,7 +38,7 @@ def test_a_replayed_reaction_reaches_a_replayed_decision(load_function: Any, tab
     def replay(function: Any, name: str) -> Any:
         return function.invoke(json.loads((FOLDER / name).read_text()))
 
-    shown = set()
+    shown: set[str] = set()
     while not {"task-report", "task-plants"} <= shown:
         shown.add(json.loads(replay(score, "score.json")["body"])["tip_id"])
     for name in ("consume_tip_feedback.json", "consume_feedback_tip.json", "consume_tip_feedback.json"):

@@ -50,7 +50,7 @@ def model_at(url: str, **environment: str) -> Model:
 def _first_call_is_made() -> None:
     """The first call of a process imports much; the times below are those of later ones."""
     with ModelServer() as server:
-        write(model_at(server.url))
+        write(model_at(server.url), try_sec=30, total_sec=60)
 
 
 # Which model
@@ -166,6 +166,20 @@ def test_local_template_goes_through_litellm_and_costs_nothing() -> None:
     assert written.completion_tokens == completion.completion_tokens > 50
 
 
+@pytest.mark.parametrize(("reply", "attempts"), [(Reply(), 1), (Reply(status=500), 2)])
+def test_a_direct_model_is_called_by_litellm_alone(
+    monkeypatch: pytest.MonkeyPatch, reply: Reply, attempts: int
+) -> None:
+    """Here LiteLLM makes the client: it must not retry either."""
+    with ModelServer(reply) as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", f"{server.url}/v1")
+        written = write(Model("openai/direct", api_key="sk-direct"))
+    assert (written.attempts, written.fallback) == (attempts, reply.status == 500)
+    assert [(got.body["model"], got.authorization) for got in server.received] == [
+        ("direct", "Bearer sk-direct")
+    ] * attempts
+
+
 # A model that answers badly
 
 
@@ -238,7 +252,7 @@ def test_a_refused_port_costs_little_time() -> None:
         unused.bind(("127.0.0.1", 0))
         started = time.monotonic()
         written = write(model_at(f"http://127.0.0.1:{unused.getsockname()[1]}"))
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 3
     assert_fallback(written, 2, ["unavailable"] * 2)
 
 
@@ -252,7 +266,7 @@ def test_a_slow_server_costs_no_more_than_the_budget(
         started = time.monotonic()
         written = write(model_at(server.url), try_sec=try_sec, total_sec=total_sec)
         took = time.monotonic() - started
-    assert at_least <= took < at_least + 0.4
+    assert at_least <= took < at_least + 1
     assert_fallback(written, attempts, ["timeout"] * attempts)
 
 

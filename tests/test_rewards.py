@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -69,10 +71,14 @@ def test_the_counted_id_stays_known_when_the_list_has_moved_on() -> None:
 
 
 def test_derived_ids_differ_in_every_part_and_in_nothing_else() -> None:
-    same = ("u", "d", "done", None, 1000)
-    others = [("v", "d", "done", None, 1000), ("u", "e", "done", None, 1000), ("u", "d", "snooze", None, 1000)]
+    same: tuple[Any, ...] = ("u", "d", "done", None, 1000)
+    others: list[tuple[Any, ...]] = [
+        ("v", "d", "done", None, 1000),
+        ("u", "e", "done", None, 1000),
+        ("u", "d", "snooze", None, 1000),
+    ]
     others += [("u", "d", "done", 1.0, 1000), ("u", "d", "done", None, None), ("ud", "", "done", None, 1000)]
-    ids = [derived_event_id(*parts) for parts in [same, *others]]  # type: ignore[arg-type]
+    ids = [derived_event_id(*parts) for parts in [same, *others]]
     assert len(set(ids)) == len(ids)
-    assert derived_event_id(*same) == ids[0]  # type: ignore[arg-type]
+    assert derived_event_id(*same) == ids[0]
     assert all(len(one) <= 128 for one in ids)

@@ -56,7 +56,7 @@ def test_scores_equal_the_reference_after_learning(score: Any, policy: str) -> N
 
 def test_the_ranking_is_by_score_and_says_when_it_explored(score: Any) -> None:
     seen = set()
-    for round_ in range(60):
+    for _ in range(60):
         body = score.call("POST", "/score", score_request()).json
         scores = [row["score"] for row in body["ranking"]]
         assert scores == sorted(scores, reverse=True)
@@ -175,9 +175,9 @@ def test_reset_forgets_all_policies_and_raises_the_epoch(score: Any) -> None:
     logged = score.call("GET", f"/decisions/{old[0]['decision_id']}", query={"user_id": "anna"}).json
     assert (logged["reaction"]["action"], logged["reaction"]["learned"]) == ("dismiss", False)
     new = score.call("POST", "/score", score_request()).json
-    assert score.call(
-        "POST", "/reward", {"user_id": "anna", "decision_id": new["decision_id"], "action": "done"}
-    ).json["applied"]
+    assert score.call("POST", "/reward", {"user_id": "anna", "decision_id": new["decision_id"], "action": "done"}).json[
+        "applied"
+    ]
     assert score.call("POST", "/reset/anna").json["epoch"] == 2
 
 

@@ -102,4 +102,5 @@ def _report(request: RewardRequest, policy: str) -> reactions.Report:
     return reactions.Report(**values, occurred_at=at_us, policy=policy)
 
 
-handler = create_handler(build(Settings.from_env()))
+app = build(Settings.from_env())
+handler = create_handler(app)

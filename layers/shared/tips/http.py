@@ -175,5 +175,7 @@ def validation_fault(errors: Sequence[Any]) -> ServiceError:
     if place == ["body"] and first["type"] == "model_attributes_type":
         return InvalidField("the body must be a JSON object", field="body")
     inner = first.get("ctx", {}).get("field")
+    if place[-1] == "[key]":  # of a mapping's key: the field is the mapping
+        place = place[:-2]
     path = [*place[1:], *([inner] if inner else [])]
     return InvalidField(first["msg"], field=".".join(path) or place[0])

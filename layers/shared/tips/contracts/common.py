@@ -67,20 +67,29 @@ def feature_value(value: Any) -> float | bool:
     raise PydanticCustomError("feature_value", "must be a finite number or a boolean")
 
 
+_PATTERN: dict[str, Any] = {"pattern": f"^[^{_FORBIDDEN_IN_IDS}]+$"}
+
 Id = Annotated[
     str,
     StringConstraints(min_length=1, max_length=128),
     AfterValidator(_printable),
-    Field(json_schema_extra={"pattern": rf"^[^{_FORBIDDEN_IN_IDS}]+$"}),
+    Field(json_schema_extra=_PATTERN),
 ]
 """An opaque identifier: 1 to 128 characters, any script, no control characters."""
 
-Name = Annotated[str, StringConstraints(min_length=1, max_length=64), AfterValidator(_printable)]
+Name = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=64),
+    AfterValidator(_printable),
+    Field(json_schema_extra=_PATTERN),
+]
 """A short name: a feature, a source, a policy."""
 
-Integer = Annotated[int, BeforeValidator(_integral)]
-HourOfDay = Annotated[Integer, Field(ge=0, le=23)]
-DayOfWeek = Annotated[Integer, Field(ge=0, le=6, description="Monday = 0")]
+Whole = BeforeValidator(_integral)
+"""Goes last in `Annotated[int, Field(...), Whole]`, or pydantic leaves the bounds out of the JSON schema."""
+
+HourOfDay = Annotated[int, Field(ge=0, le=23), Whole]
+DayOfWeek = Annotated[int, Field(ge=0, le=6, description="Monday = 0"), Whole]
 DwellMs = Annotated[
     int,
     Field(ge=0, le=10**12),
@@ -130,7 +139,22 @@ def within_known_ranges(features: dict[str, float | bool | None]) -> dict[str, f
     return features
 
 
-ProfileFeatures = Annotated[dict[Name, OptionalFeatureValue], Field(max_length=32), AfterValidator(within_known_ranges)]
+_NAMES: dict[str, Any] = {"propertyNames": {"minLength": 1, "maxLength": 64, **_PATTERN}}
+
+CandidateFeatures = Annotated[
+    dict[Name, FeatureValue], Field(max_length=32, json_schema_extra=_NAMES), AfterValidator(within_known_ranges)
+]
+ProfileFeatures = Annotated[
+    dict[Name, OptionalFeatureValue],
+    Field(max_length=32, json_schema_extra=_NAMES),
+    AfterValidator(within_known_ranges),
+]
+AnyFeatures = Annotated[
+    dict[Name, OptionalFeatureValue],
+    Field(max_length=64, json_schema_extra=_NAMES),
+    AfterValidator(within_known_ranges),
+]
+"""What the original form of a reward carries: features of candidate, context and profile in one."""
 
 
 class Body(BaseModel):

@@ -9,7 +9,7 @@ from pydantic.alias_generators import to_camel
 from pydantic.aliases import AliasChoices
 from pydantic_core import PydanticCustomError
 
-from tips.contracts.common import Action, DwellMs, Id, Integer, Name, Timestamp, TipKind
+from tips.contracts.common import Action, DwellMs, Id, Name, Timestamp, TipKind, Whole
 
 
 class EventModel(BaseModel):
@@ -27,7 +27,7 @@ class TaskSynced(EventModel):
     """`signals.task.synced`: the tasks of a source were read."""
 
     user_id: Id
-    task_count: Annotated[Integer, Field(ge=0, le=10**9)]
+    task_count: Annotated[int, Field(ge=0, le=10**9), Whole]
     synced_at: Timestamp
     source: Name | None = None
 
@@ -100,6 +100,6 @@ class Envelope(EventModel):
 
     event_id: Id
     occurred_at: Timestamp
-    schema_version: Integer | str
+    schema_version: int | str
     producer: Name
     payload: dict[str, object]

@@ -13,10 +13,10 @@ from tips.contracts.common import (
     FeatureValue,
     HourOfDay,
     Id,
-    Integer,
     Name,
     ProfileFeatures,
     TipKind,
+    Whole,
 )
 
 MAX_TIPS = 10
@@ -29,7 +29,7 @@ class PromptTask(Body):
     content: Annotated[str, Field(min_length=1, max_length=2000)]
     is_overdue: bool | None = None
     task_age_days: Annotated[FeatureValue, Field(ge=0)] | None = None
-    priority: Annotated[Integer, Field(ge=1, le=4)] | None = None
+    priority: Annotated[int, Field(ge=1, le=4), Whole] | None = None
     due: Annotated[str, Field(max_length=64)] | None = None
 
 
@@ -46,7 +46,7 @@ class PromptContext(Body):
 class GenerateRequest(Body):
     user_id: Id
     context: PromptContext = PromptContext()
-    n: Annotated[Integer, Field(ge=1, le=MAX_TIPS)] = 3
+    n: Annotated[int, Field(ge=1, le=MAX_TIPS), Whole] = 3
     prompt_version: Name | None = None
     profile_features: ProfileFeatures | None = None
 

@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from tips.contracts.common import (
     Action,
     Answer,
+    AnyFeatures,
     Body,
     DwellMs,
     Id,
-    Name,
-    OptionalFeatureValue,
     Timestamp,
-    within_known_ranges,
 )
+
+
+def _one_of(**types: str) -> dict[str, Any]:
+    return {"anyOf": [{"required": [name], "properties": {name: {"type": kind}}} for name, kind in types.items()]}
 
 
 class RewardRequest(Body):
     """How a person reacted to a tip, by `decision_id`, by `tip_id`, or by `tip_id` with its `features`."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "allOf": [_one_of(decision_id="string", tip_id="string"), _one_of(action="string", reward="number")]
+        }
+    )
 
     user_id: Id
     decision_id: Id | None = None
@@ -31,9 +39,7 @@ class RewardRequest(Body):
     dwell_ms: DwellMs | None = None
     reward: Annotated[float, Field(ge=-1, le=1, allow_inf_nan=False)] | None = None
     occurred_at: Timestamp | None = None
-    features: (
-        Annotated[dict[Name, OptionalFeatureValue], Field(max_length=64), AfterValidator(within_known_ranges)] | None
-    ) = None
+    features: AnyFeatures | None = None
 
     @model_validator(mode="after")
     def _names_a_tip_and_a_reaction(self) -> Self:

@@ -10,14 +10,13 @@ from pydantic_core import PydanticCustomError
 from tips.contracts.common import (
     Answer,
     Body,
+    CandidateFeatures,
     DayOfWeek,
-    FeatureValue,
     HourOfDay,
     Id,
     Name,
     ProfileFeatures,
     TipKind,
-    within_known_ranges,
 )
 
 MAX_CANDIDATES = 200
@@ -33,7 +32,7 @@ class Candidate(Body):
     prompt_version: Name | None = None
     model: Id | None = None
     generation_id: Id | None = None
-    features: Annotated[dict[Name, FeatureValue], Field(max_length=32), AfterValidator(within_known_ranges)] = {}
+    features: CandidateFeatures = Field(default_factory=dict)
 
 
 class ScoreContext(Body):

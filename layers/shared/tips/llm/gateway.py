@@ -8,17 +8,23 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import socket
 import ssl
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
+from threading import Thread
 from types import ModuleType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
 from tips.llm import local_template
 from tips.prompts.prompt import Message, Parameters
 from tips.settings import Settings
+
+if TYPE_CHECKING:
+    from openai import AsyncOpenAI
 
 ALIAS = "tip-generator"
 """The model that the server at `LITELLM_URL` is asked for, unless `LITELLM_MODEL` names another."""
@@ -122,7 +128,24 @@ def load() -> ModuleType:
     # Their log lines quote prompts and answers, whatever LITELLM_LOG or OPENAI_LOG ask for.
     for name in ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy", "openai", "httpx", "httpcore"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
+    _make_a_first_call(litellm)
     return litellm
+
+
+def _make_a_first_call(litellm: ModuleType) -> None:
+    """Make a call that a port nobody listens on refuses: the first of a process imports hundreds of modules more."""
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        nowhere = Model(ALIAS, f"http://127.0.0.1:{unused.getsockname()[1]}/v1", PLACEHOLDER_KEY)
+
+        def call() -> None:
+            with suppress(Exception):
+                asyncio.run(_call(litellm, nowhere, [{"role": "user", "content": "?"}], Parameters(), 5.0))
+
+        # In a thread, because this one may be running an event loop.
+        thread = Thread(target=call, name="first LiteLLM call")
+        thread.start()
+        thread.join()
 
 
 @cache
@@ -135,10 +158,6 @@ def _tls_context() -> ssl.SSLContext:
 async def complete(model: Model, messages: Sequence[Message], parameters: Parameters, timeout_sec: float) -> Completion:
     """Ask `model` once. Raises `ModelFailure`, within `timeout_sec` in any case."""
     litellm = load()
-    # Its background logging belongs to one event loop per process; here there may be several, and nothing to log to.
-    from litellm._internal_context import is_internal_call
-
-    token = is_internal_call.set(True)
     try:
         async with asyncio.timeout(timeout_sec):
             return _completion(litellm, model, await _call(litellm, model, messages, parameters, timeout_sec))
@@ -146,13 +165,14 @@ async def complete(model: Model, messages: Sequence[Message], parameters: Parame
         raise
     except Exception as error:
         raise ModelFailure(_kind_of(error)) from None
-    finally:
-        is_internal_call.reset(token)
 
 
 async def _call(
     litellm: ModuleType, model: Model, messages: Sequence[Message], parameters: Parameters, timeout_sec: float
 ) -> Any:
+    # Its background logging belongs to one event loop per process; here there may be several, and nothing to log to.
+    from litellm._internal_context import is_internal_call
+
     options: dict[str, Any] = {
         "messages": list(messages),
         "temperature": parameters.temperature,
@@ -162,18 +182,24 @@ async def _call(
         "max_retries": 0,
         "drop_params": True,  # a model may not know `temperature`
     }
-    if model.api_base is None:
-        return await litellm.acompletion(model=model.name, api_key=model.api_key, **options)
+    token = is_internal_call.set(True)
+    try:
+        if model.api_base is None:
+            return await litellm.acompletion(model=model.name, api_key=model.api_key, **options)
+        async with _client(model) as client:
+            # The prefix chooses the provider and is cut off; any further slash belongs to the server's name of it.
+            return await litellm.acompletion(model=f"openai/{model.name}", client=client, **options)
+    finally:
+        is_internal_call.reset(token)
+
+
+def _client(model: Model) -> AsyncOpenAI:
+    """Return a client for one call: no connection is left that would not survive a frozen Lambda, or another loop."""
     import httpx
     import openai
 
-    # A client per call leaves no connection behind that would not survive a frozen Lambda or belong to another loop.
-    async with httpx.AsyncClient(verify=_tls_context()) as connection:
-        client = openai.AsyncOpenAI(
-            api_key=model.api_key, base_url=model.api_base, http_client=connection, max_retries=0
-        )
-        # The prefix chooses the provider and is cut off; any further slash belongs to the server's name of the model.
-        return await litellm.acompletion(model=f"openai/{model.name}", client=client, **options)
+    connection = httpx.AsyncClient(verify=_tls_context())
+    return openai.AsyncOpenAI(api_key=model.api_key, base_url=model.api_base, http_client=connection, max_retries=0)
 
 
 def _completion(litellm: ModuleType, model: Model, response: Any) -> Completion:
