@@ -7,31 +7,24 @@ import signal
 import sys
 import threading
 
-from rich.console import Console
-from rich.table import Table
-
 from devstack.stack import PortTaken, Stack
 
 _PORTS = {"DEV_TABLE_PORT": 8000, "DEV_SCORE_PORT": 8001, "DEV_GENERATE_PORT": 8002, "DEV_INVOKE_PORT": 3001}
 
 
 def main() -> int:
-    console = Console(highlight=False, soft_wrap=True)
     try:
         table, score, generate, invoke = (_port(name, default) for name, default in _PORTS.items())
-        stack = Stack(table_port=table, score_port=score, generate_port=generate, invoke_port=invoke)
         stopped = threading.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: stopped.set())
-        with stack:
-            _print_addresses(console, stack)
+        with Stack(table_port=table, score_port=score, generate_port=generate, invoke_port=invoke) as stack:
+            _print_addresses(stack)
             stopped.wait()
     except (PortTaken, ValueError) as error:
-        console.print(f"[red]devstack:[/] {error}", style=None)
-        names = ", ".join(_PORTS)
-        console.print(f"Ports are set by {names}; 0 takes a free one.")
+        print(f"devstack: {error}\nPorts are set by {', '.join(_PORTS)}; 0 takes a free one.", file=sys.stderr)
         return 1
-    console.print("stopped")
+    print("stopped")
     return 0
 
 
@@ -44,22 +37,18 @@ def _port(name: str, default: int) -> int:
     return int(raw)
 
 
-def _print_addresses(console: Console, stack: Stack) -> None:
-    addresses = Table.grid(padding=(0, 2))
-    addresses.add_row("score's function URL", stack.score_url)
-    addresses.add_row("generate's function URL", stack.generate_url)
-    addresses.add_row("Lambda's Invoke API", f"{stack.invoke_url}  ({', '.join(stack.functions)})")
-    addresses.add_row("DynamoDB", f"{stack.table_endpoint}  (table {stack.table_name}, empty)")
-    console.print(addresses)
+def _print_addresses(stack: Stack) -> None:
+    print(f"score's function URL     {stack.score_url}")
+    print(f"generate's function URL  {stack.generate_url}")
+    print(f"Lambda's Invoke API      {stack.invoke_url}  ({', '.join(stack.functions)})")
+    print(f"DynamoDB                 {stack.table_endpoint}  (table {stack.table_name}, empty)")
     example = (
         '{"user_id": "ann", "explain": true, "context": {"hour_of_day": 9}, "candidates": ['
         '{"id": "pay-rent", "features": {"is_overdue": true, "priority": 3}}, '
         '{"id": "walk", "features": {"task_age_days": 2}}]}'
     )
-    console.print("\nTry:")
-    console.print(f"  curl -s {stack.score_url}/score -d '{example}'", markup=False)
-    console.print("\nThe functions' logs follow. Ctrl-C stops everything; nothing is kept.")
-    sys.stdout.flush()
+    print(f"\nTry:\n  curl -s {stack.score_url}/score -d '{example}'")
+    print("\nThe functions' logs follow. Ctrl-C stops everything; nothing is kept.", flush=True)
 
 
 if __name__ == "__main__":

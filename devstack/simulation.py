@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import random
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
@@ -11,6 +13,8 @@ from typing import Any, Protocol
 
 from devstack.events import envelope
 from devstack.people import Person, Reaction
+
+_FEWEST_ROUNDS = 8
 
 
 class Service(Protocol):
@@ -83,16 +87,21 @@ def simulate(
     *,
     seed: int = 0,
     executor: Executor | None = None,
+    deadline: float = math.inf,
     on_round: Callable[[int], object] = lambda _: None,
 ) -> Outcome:
     """Let everybody be shown one tip a round. About half of the reactions return as events, the others by HTTP.
 
-    With an `executor` the people of a round are served at the same time. `on_round` hears of each finished round.
+    With an `executor` the people of a round are served at the same time. After `deadline`, a time of the monotonic
+    clock, no round begins but the first eight. `on_round` hears of each finished round.
     """
     outcome = Outcome(rounds)
     chance = random.Random(f"{seed}/routes")
     run: Callable[..., Iterator[Any]] = executor.map if executor is not None else map
     for number in range(rounds):
+        if number >= _FEWEST_ROUNDS and time.monotonic() > deadline:
+            outcome.rounds = number
+            break
         moment = {"hour_of_day": chance.randint(7, 22), "day_of_week": number % 7}
         steps: list[Step] = list(run(lambda person: _shown(service, person, number, moment), people))  # noqa: B023
         events: list[Step] = []

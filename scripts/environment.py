@@ -49,7 +49,9 @@ def install(environment: Path, requirements: Path, tools: Path) -> bool:
 
     if tools == environment and not pip("-r", UV_REQUIREMENTS):
         return False
-    if succeeds(tool, "-m", "uv", "pip", "sync", "--python", python, "--require-hashes", requirements):
+    # Compiled now, all at once: LiteLLM compiled at its first import takes longer than a function has time for.
+    options = ["--compile-bytecode", "--require-hashes"]
+    if succeeds(tool, "-m", "uv", "pip", "sync", "--python", python, *options, requirements):
         return True
     say("uv could not install. It does not read pip's configuration (say, a company index), so pip tries now.")
     return pip("--no-deps", "-r", requirements)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
 from typing import Any
@@ -94,6 +95,13 @@ def test_every_reaction_returns_one_way_or_the_other() -> None:
     assert by_event | by_http == {step.decision["decision_id"] for step in outcome.steps}
     assert not by_event & by_http
     assert (len(by_http), len(by_event)) == (outcome.by_http, outcome.by_event)
+
+
+def test_after_the_deadline_no_round_begins() -> None:
+    outcome = simulate(Indifferent(), population(1, 7), 30, deadline=time.monotonic())
+    assert outcome.rounds == 8
+    assert len(outcome.steps) == 8 * len(PERSONAS)
+    assert -1 <= outcome.means().late <= 1
 
 
 def test_the_same_seed_gives_the_same_people() -> None:

@@ -28,7 +28,7 @@ def explain(
 ) -> Explanation:
     """Explain row `chosen` of X: (k, d). pulls: reactions of this person that the policy has learned from."""
     weights = posterior.mean
-    terms = weights * X[chosen]
+    terms = weights * X[chosen] + 0.0  # no negative zeros
     contributions = dict(zip(evaluation.names, terms.tolist(), strict=True))
     score = float(evaluation.distribution.score[chosen])
     bonus = score - float(evaluation.distribution.mean[chosen])

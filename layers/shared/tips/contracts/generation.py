@@ -10,7 +10,6 @@ from tips.contracts.common import (
     Answer,
     Body,
     DayOfWeek,
-    FeatureValue,
     HourOfDay,
     Id,
     Name,
@@ -28,7 +27,7 @@ class PromptTask(Body):
     id: Id
     content: Annotated[str, Field(min_length=1, max_length=2000)]
     is_overdue: bool | None = None
-    task_age_days: Annotated[FeatureValue, Field(ge=0)] | None = None
+    task_age_days: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
     priority: Annotated[int, Field(ge=1, le=4), Whole] | None = None
     due: Annotated[str, Field(max_length=64)] | None = None
 

@@ -1,0 +1,67 @@
+"""What README and docs say is true: their curl commands are run, their answers compared, their targets exist."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from devstack.stack import Stack
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+_EXAMPLE = re.compile(r"```sh\n(curl .*?)```\s+```json\n(.*?)```", re.DOTALL)
+
+
+def examples() -> list[tuple[str, str]]:
+    return [found for page in PAGES for found in _EXAMPLE.findall(page.read_text())]
+
+
+@pytest.fixture(scope="module")
+def stack() -> Iterator[Stack]:
+    with Stack() as running:
+        yield running
+
+
+def shape(value: Any) -> Any:
+    """Types and keys, and what every run shares; ids, times and draws differ."""
+    if isinstance(value, dict):
+        same = {"policy", "schema_hash", "policy_version", "degraded", "logged"}
+        return {key: item if key in same else shape(item) for key, item in value.items()}
+    return [shape(item) for item in value] if isinstance(value, list) else type(value)
+
+
+@pytest.mark.parametrize(("command", "answer"), examples(), ids=range(len(examples())))
+def test_a_curl_answers_as_printed(stack: Stack, command: str, answer: str) -> None:
+    for port, url in ((8001, stack.score_url), (8002, stack.generate_url), (3001, stack.invoke_url)):
+        command = command.replace(f"http://127.0.0.1:{port}", url)
+    done = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert shape(json.loads(done.stdout)) == shape(json.loads(answer))
+
+
+def test_there_are_examples() -> None:
+    assert len(examples()) == 2
+
+
+def test_every_make_target_in_the_docs_exists_and_readmes_two_are_run_by_ci() -> None:
+    targets = set(re.findall(r"^([a-z-]+):.*##", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = {name for page in PAGES for name in re.findall(r"\bmake ([a-z-]+)", _code(page))}
+    assert {"demo", "test"} <= named <= targets
+    ci = (ROOT / ".ci" / "run").read_text()
+    assert all(f"make {name}" in ci for name in ("demo", "test", "lint", "validate", "build"))
+
+
+def _code(page: Path) -> str:
+    """The page's commands: code blocks and inline code."""
+    return "\n".join(re.findall(r"```sh\n.*?```|`[^`\n]+`", page.read_text(), re.DOTALL))
+
+
+def test_every_link_leads_somewhere() -> None:
+    for page in PAGES:
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
