@@ -40,6 +40,10 @@ def main() -> int:
     except (ServiceError, RuntimeError, httpx.HTTPError) as error:
         console.print(f"The demo failed: {error}\nWhat the functions logged: {log}", style="red", markup=False)
         return 1
+    except KeyboardInterrupt:
+        console.print("stopped")
+        log.unlink()
+        return 130
     log.unlink()
     return 0
 

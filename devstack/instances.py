@@ -69,11 +69,12 @@ class _Worker:
     def receive(self, timeout: float) -> bytes:
         """Raises `TimeoutError`, or `_Gone` with how the process ended."""
         try:
-            if not self._connection.poll(timeout):
-                raise TimeoutError
-            return self._connection.recv_bytes()
-        except (EOFError, ConnectionError):
+            message = self._connection.recv_bytes() if self._connection.poll(timeout) else None
+        except (EOFError, OSError):
             raise _Gone(self._ending()) from None
+        if message is None:
+            raise TimeoutError
+        return message
 
     def send(self, *messages: bytes) -> None:
         try:

@@ -6,6 +6,8 @@ import asyncio
 import json
 import logging
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Coroutine
@@ -13,6 +15,7 @@ from typing import Any, TypeVar
 
 import pytest
 
+from devstack.template import ROOT
 from tests.model_server import GOOD, GOOD_TIPS, ModelServer, Reply
 from tips.llm import gateway, local_template
 from tips.llm.gateway import Model, base_url, resolve_model
@@ -288,6 +291,19 @@ def test_nothing_the_person_wrote_is_logged_or_printed(
     assert "passport" not in said
     assert "rather not" not in said
     assert "iteLLM" not in said
+
+
+def test_no_env_file_is_read() -> None:
+    """LiteLLM would take keys from any `.env` above its own folder."""
+    code = """
+import dotenv
+dotenv.load_dotenv = lambda *_, **__: print("read")
+from tips.llm import gateway
+gateway.load()
+"""
+    environment = {"PYTHONPATH": str(ROOT / "layers/shared"), "PYTHONWARNINGS": "error"}
+    run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert (run.stdout, run.stderr) == ("", "")
 
 
 def test_many_threads_with_loops_of_their_own(recwarn: pytest.WarningsRecorder) -> None:

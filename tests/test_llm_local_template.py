@@ -74,6 +74,14 @@ def test_all_tasks_are_used_when_there_is_room() -> None:
     assert all(f"“{title}”" in said for title in ("Renew the passport", "Outline the report", "Call {grandma}"))
 
 
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("task", [{}, {"overdue": True}, {"priority": 4}], ids=["open", "overdue", "urgent"])
+def test_tasks_of_one_sort_are_not_spoken_of_in_the_same_words(version: str, task: dict[str, Any]) -> None:
+    for titles in ("AB", "CD", "EF", "GH"):
+        first, second = written(version, {"tasks": [{"title": title, **task} for title in titles]}, 2)
+        assert first["content"].replace(titles[0], "") != second["content"].replace(titles[1], "")
+
+
 def test_the_hour_matters() -> None:
     at_nine, at_night = written("v1", CONTEXT, 3), written("v1", CONTEXT | {"part_of_day": "night"}, 3)
     assert any("this morning" in tip["content"] for tip in at_nine)

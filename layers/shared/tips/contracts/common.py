@@ -53,6 +53,13 @@ def _in_range_of_time(value: datetime) -> datetime:
         raise PydanticCustomError("time_range", "must be a time between the years 1 and 9999") from None
 
 
+def _written_out(value: Any) -> Any:
+    # pydantic would also read numbers, as seconds or milliseconds by their size.
+    if isinstance(value, datetime) or (isinstance(value, str) and not re.fullmatch(r"\s*[-+]?[\d.]*\s*", value)):
+        return value
+    raise PydanticCustomError("iso_8601", "must be an ISO 8601 time, such as 2026-11-20T08:30:00Z")
+
+
 def feature_value(value: Any) -> float | bool:
     """Return `value` if it is a boolean, else as a finite float; anything else is refused."""
     if isinstance(value, bool):
@@ -96,7 +103,7 @@ DwellMs = Annotated[
     BeforeValidator(_whole_ms),
     WithJsonSchema({"type": "number", "minimum": 0, "maximum": 10**12}),
 ]
-Timestamp = Annotated[datetime, Field(strict=False), AfterValidator(_in_range_of_time)]
+Timestamp = Annotated[datetime, Field(strict=False), AfterValidator(_in_range_of_time), BeforeValidator(_written_out)]
 """ISO 8601; without an offset it is read as UTC."""
 
 FeatureValue = Annotated[
