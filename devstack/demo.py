@@ -33,19 +33,19 @@ AT_ONCE = 4
 
 def main() -> int:
     console = Console(highlight=False, soft_wrap=True)
-    log = Path(tempfile.mkstemp(prefix="tips-demo-", suffix=".log")[1])
-    try:
-        with log.open("w") as file, Stack(environment={}, log=file, max_instances=AT_ONCE) as stack:
-            _show(console, stack, seed=int(time.time()))
-    except (ServiceError, RuntimeError, httpx.HTTPError) as error:
-        console.print(f"The demo failed: {error}\nWhat the functions logged: {log}", style="red", markup=False)
-        return 1
-    except KeyboardInterrupt:
-        console.print("stopped")
-        log.unlink()
-        return 130
-    log.unlink()
-    return 0
+    with tempfile.NamedTemporaryFile("w", prefix="tips-demo-", suffix=".log", delete=False) as log:
+        try:
+            with Stack(environment={}, log=log, max_instances=AT_ONCE) as stack:
+                _show(console, stack, seed=int(time.time()))
+            code = 0
+        except (ServiceError, RuntimeError, httpx.HTTPError) as error:
+            console.print(f"The demo failed: {error}\nWhat the functions logged: {log.name}", style="red", markup=False)
+            return 1
+        except KeyboardInterrupt:
+            console.print("stopped")
+            code = 130
+    Path(log.name).unlink()
+    return code
 
 
 def _show(console: Console, stack: Stack, seed: int) -> None:
