@@ -26,11 +26,14 @@ demo: env ## watch simulated people being served and learned from, in under a mi
 dev: env ## keep the whole stack running on local ports, until Ctrl-C
 	@$(PYTHON) -m devstack
 
+# A file's tests stay in one process, so that what they build or start is there once.
+PARALLEL := -n auto --maxprocesses 8 --dist loadfile
+
 test: env env-sam ## all tests; ARGS="-k word" is passed on to pytest
-	$(PYTHON) -m pytest $(ARGS)
+	$(PYTHON) -m pytest $(PARALLEL) $(ARGS)
 
 ci-full: env env-sam ## the same with the tests marked `long`
-	$(PYTHON) -m pytest -m "" $(ARGS)
+	$(PYTHON) -m pytest $(PARALLEL) -m "" $(ARGS)
 
 lint: env ## formatting, ruff, mypy strict; changes nothing
 	$(PYTHON) -m ruff format --check .
