@@ -6,7 +6,9 @@ import os
 import signal
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
+from devstack.instances import Instances
 from devstack.stack import PortTaken, Stack
 
 _PORTS = {"DEV_TABLE_PORT": 8000, "DEV_SCORE_PORT": 8001, "DEV_GENERATE_PORT": 8002, "DEV_INVOKE_PORT": 3001}
@@ -19,8 +21,14 @@ def main() -> int:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: stopped.set())
         with Stack(table_port=table, score_port=score, generate_port=generate, invoke_port=invoke) as stack:
+            # A setting that a function refuses shows now, and nobody's first request waits for LiteLLM.
+            with ThreadPoolExecutor() as executor:
+                list(executor.map(Instances.warm, stack.functions.values()))
             _print_addresses(stack)
             stopped.wait()
+    except RuntimeError as error:
+        print(f"devstack: {error}", file=sys.stderr)
+        return 1
     except (PortTaken, ValueError) as error:
         print(f"devstack: {error}\nPorts are set by {', '.join(_PORTS)}; 0 takes a free one.", file=sys.stderr)
         return 1

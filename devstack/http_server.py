@@ -17,6 +17,10 @@ Application = Callable[[dict[str, Any], Any], Iterable[bytes]]
 class QuietHandler(WSGIRequestHandler):
     """Logs nothing of a request: paths hold user ids."""
 
+    def handle_expect_100(self) -> bool:
+        # werkzeug answers "100 Continue" itself; twice would be one too many for a strict client.
+        return True
+
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
         pass
 

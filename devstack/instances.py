@@ -243,6 +243,7 @@ def _worker_environment(definition: FunctionDefinition, environment: Mapping[str
         "AWS_REGION": REGION,
         "AWS_DEFAULT_REGION": REGION,
         "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
         "AWS_LAMBDA_FUNCTION_NAME": definition.name,
         "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(definition.memory_mb),
         "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",

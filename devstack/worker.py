@@ -31,6 +31,7 @@ def main(connection: Connection, lifeline: int) -> None:
     try:
         handler = _load(os.environ["LAMBDA_TASK_ROOT"], os.environ["_HANDLER"])
     except BaseException as error:
+        traceback.print_exc()
         connection.send_bytes(json.dumps(_described(error)).encode())
         return
     connection.send_bytes(b"")

@@ -50,6 +50,8 @@ SCORE: list[tuple[Any, int, str]] = [
     (score_request(user_id="a\nb"), 422, "user_id"),
     (score_request(user_id="a\u2028b"), 422, "user_id"),
     (score_request(user_id="a\u202eb"), 422, "user_id"),
+    (score_request(user_id="a\ufffdb"), 422, "user_id"),
+    (score_request(user_id="\ufeffa"), 422, "user_id"),
     (score_request(user_id="\ud800"), 422, "user_id"),
     (score_request(candidates=None), 422, "candidates"),
     (score_request(candidates={}), 422, "candidates"),
@@ -188,12 +190,29 @@ def test_a_wrong_method(score: Any, method: str, path: str, allowed: str) -> Non
     assert answer.headers["allow"] == allowed
 
 
-@pytest.mark.parametrize("path", ["/", "/scores", "/score/", "/score/linucb", "/stats", "/openapi.json", "/docs", "//"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/",
+        "/scores",
+        "/score/",
+        "/score%2Fegreedy",
+        "/%73core",
+        "/score/linucb",
+        "/stats",
+        "/openapi.json",
+        "/docs",
+        "//",
+    ],
+)
 def test_a_wrong_path(score: Any, path: str) -> None:
     check(score.call("POST", path, score_request()), 404, None)
 
 
-@pytest.mark.parametrize("path", ["/stats/%00", "/stats/a%0Ab", "/features/%1b", f"/stats/{'x' * 129}", "/stats/"])
+@pytest.mark.parametrize(
+    "path",
+    ["/stats/%00", "/stats/%ff", "/stats/%ED%A0%80", "/stats/a%0Ab", "/features/%1b", f"/stats/{'x' * 129}", "/stats/"],
+)
 def test_a_bad_user_in_the_path(score: Any, path: str) -> None:
     check(score.call("GET", path), 422, "user_id")
 
@@ -207,3 +226,10 @@ def test_messages_say_what_would_be_right(score: Any) -> None:
     assert "egreedy-v1, egreedy-v2, linucb" in message
     message = score.call("POST", "/score", with_features(priority=5)).json["error"]["message"]
     assert message == "must be from 1 to 4"
+
+
+@pytest.mark.parametrize("event", [{}, [], None, "text", {"version": "2.0"}, {"requestContext": {"http": {}}}])
+def test_an_event_that_is_no_request(score: Any, event: Any) -> None:
+    answer = score.invoke(event)
+    assert answer["statusCode"] == 400
+    assert json.loads(answer["body"])["error"]["code"] == "malformed_request"

@@ -16,7 +16,6 @@ from tips.bandit.decision import Decision, choose
 from tips.bandit.registry import policy_named
 from tips.bandit.rewards import Reaction, ReactionLog
 from tips.bandit.statistics import Statistics
-from tips.errors import DecisionTooLarge
 from tips.features.vectors import Situation
 from tips.state.decision_codec import decision_item, reactions_value, read_decision
 from tips.state.keys import decided_at_us, last_ulid_at, tip
@@ -132,14 +131,22 @@ def test_decisions_stay_small_at_the_limits_of_a_request(k: int, limit: int) -> 
     assert stored_bytes(decision_item(decision(k, 32))) <= limit
 
 
-def test_a_decision_too_large_to_remember_is_refused() -> None:
-    large = decision(200, 32)
+def test_of_a_decision_too_large_what_policies_use_is_kept() -> None:
+    large = decision(200, 4)
     rng = random.Random(1)
-    for candidate in large.candidates:
-        candidate["features"].update({f"{rng.getrandbits(200):x}": rng.random() for _ in range(32)})
-    with pytest.raises(DecisionTooLarge) as caught:
-        decision_item(large)
-    assert caught.value.field == "candidates"
+    for number, candidate in enumerate(large.candidates):
+        candidate["features"].update({f"{rng.getrandbits(250):x}": rng.random() for _ in range(28)})
+        candidate["features"]["priority"] = 1.0 + number % 4
+    item = decision_item(large)
+    assert stored_bytes(item) <= 100 * 1024
+    back = read_decision(item).decision
+    assert [one["id"] for one in back.candidates] == [one["id"] for one in large.candidates]
+    assert all(one["features"].keys() == {"is_overdue", "priority"} for one in back.candidates)
+    assert back.candidates[2]["features"] == {
+        name: large.candidates[2]["features"][name] for name in ("is_overdue", "priority")
+    }
+    assert back.context["only_known_features_kept"] is True
+    assert back.chosen == large.chosen
 
 
 @given(st.floats(-1, 1), st.integers(0, 2**52), st.text(min_size=1), st.lists(st.text(min_size=1), max_size=16))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from typing import Any
 
 import pytest
@@ -328,3 +329,10 @@ def test_logs_name_the_field_and_never_quote_the_record(consume: Any, caplog: An
     (record,) = caplog.records
     assert record.reason.startswith("payload.action: ")
     assert "secret" not in repr(record.__dict__) + capsys.readouterr().out
+
+
+def test_the_streams_count_of_deliveries_counts_for_an_sqs_message_too(consume: Any) -> None:
+    bad = jetstream_batch([("feedback.tip", b"no json")], num_delivered=5)["records"][0]
+    event = sqs_batch([("feedback.tip", b"no json")], receive_count=1)
+    event["Records"][0]["body"] = json.dumps(bad)
+    assert consume.invoke(event) == OK

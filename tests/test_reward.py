@@ -74,6 +74,41 @@ def test_by_tip_id_decisions_after_the_reaction_do_not_count(score: Any) -> None
     assert answer == {"ok": True, "applied": False, "reason": "unknown_decision", "reward": 0.6}
 
 
+def test_by_tip_id_the_same_event_means_the_same_decision_although_the_tip_was_shown_again(
+    score: Any, consume: Any
+) -> None:
+    only = score_request(candidates=score_request()["candidates"][:1])
+    reward = {"user_id": "anna", "tip_id": "report", "action": "helpful", "event_id": "e1"}
+    first = score.call("POST", "/score", only).json["decision_id"]
+    assert score.call("POST", "/reward", reward).json["applied"]
+    second = score.call("POST", "/score", only).json["decision_id"]
+    assert first < second
+    assert score.call("POST", "/reward", reward).json["reason"] == "duplicate"
+    payload = {"user_id": "anna", "tip_id": "report", "action": "helpful"}
+    assert consume.invoke(jetstream_batch([("feedback.tip", envelope(payload, event_id="e1"))])) == {
+        "batchItemFailures": []
+    }
+    assert stats(score) == (1, 0.5)
+    assert score.call("POST", "/reward", {**reward, "event_id": "e2"}).json["applied"]
+    assert stats(score) == (2, 1.0)
+
+
+def test_an_event_learned_by_its_features_is_not_learned_by_a_later_decision(score: Any) -> None:
+    reward = {"user_id": "anna", "tip_id": "report", "reward": 0.5, "features": {"priority": 2}, "event_id": "e1"}
+    assert score.call("POST", "/reward", reward).json["applied"]
+    score.call("POST", "/score", score_request(candidates=score_request()["candidates"][:1]))
+    assert score.call("POST", "/reward", reward).json["reason"] == "duplicate"
+    assert stats(score) == (1, 0.5)
+
+
+def test_features_of_a_reaction_before_the_last_reset_are_not_learned(score: Any) -> None:
+    score.call("POST", "/reset/anna")
+    reward = {"user_id": "anna", "tip_id": "report", "reward": 0.5, "features": {"priority": 2}}
+    before = {**reward, "occurred_at": "2020-01-01T00:00:00Z"}
+    assert score.call("POST", "/reward", before).json["reason"] == "older_epoch"
+    assert score.call("POST", "/reward", reward).json["applied"]
+
+
 @pytest.mark.parametrize(
     ("path", "stats_path"),
     [("/reward", "/stats/anna"), ("/reward/egreedy", "/stats/egreedy/anna"), ("/reward/egreedy/v2", "/stats/anna")],

@@ -138,7 +138,9 @@ def test_a_decision_belongs_to_one_user(score: Any) -> None:
     assert score.call("GET", f"/decisions/{decision_id}", query={"user_id": "ben"}).status == 404
 
 
-@pytest.mark.parametrize("user", ["юзер", "a/b", "egreedy", "50% #1?", "v2/x", "汉字-🙂", " "])
+@pytest.mark.parametrize(
+    "user", ["юзер", "a/b", "egreedy", "egreedy/x", "egreedy/v2/x", "50% #1?", "%2F", "汉字-🙂", " "]
+)
 def test_any_printable_id_is_a_user(score: Any, user: str) -> None:
     body = score.call("POST", "/score", score_request(user_id=user)).json
     score.call("POST", "/reward", {"user_id": user, "decision_id": body["decision_id"], "action": "done"})

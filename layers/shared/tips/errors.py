@@ -33,13 +33,6 @@ class BodyTooLarge(ServiceError):
     code = "body_too_large"
 
 
-class DecisionTooLarge(ServiceError):
-    """The candidates' ids and features are too much to remember with a decision."""
-
-    status = 413
-    code = "decision_too_large"
-
-
 class InvalidField(ServiceError):
     """The request can be read, but a field of it is not acceptable."""
 

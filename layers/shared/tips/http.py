@@ -11,6 +11,7 @@ import base64
 import json
 from collections.abc import Callable, Sequence
 from typing import Any, cast
+from urllib.parse import unquote
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -41,12 +42,15 @@ ERROR_RESPONSES: dict[int | str, dict[str, Any]] = {
 
 
 class _AnyText(Convertor[str]):
-    """`{name:text}` in a path: whatever is there, so that a bad id is refused by name and not as an unknown path."""
+    """`{name:text}` in a path: whatever is there, so that a bad id is refused by name and not as an unknown path.
+
+    Routes see the path as it was sent (`_readable`), so an encoded slash belongs to an id and separates nothing.
+    """
 
     regex = r"[\s\S]*"
 
     def convert(self, value: str) -> str:
-        return value
+        return unquote(value)
 
     def to_string(self, value: str) -> str:
         return value
@@ -92,13 +96,24 @@ def create_handler(app: FastAPI) -> Handler:
     return handler
 
 
-def _request_id(event: dict[str, Any], context: Any) -> str:
-    request_id = getattr(context, "aws_request_id", None) or event.get("requestContext", {}).get("requestId")
+def _request_id(event: Any, context: Any) -> str:
+    request_id = getattr(context, "aws_request_id", None)
+    if request_id is None and isinstance(event, dict) and isinstance(event.get("requestContext"), dict):
+        request_id = event["requestContext"].get("requestId")
     return str(request_id or "")
 
 
-def _readable(event: dict[str, Any]) -> dict[str, Any]:
-    """Return the event with its body as text of at most 1 MiB; raise what is wrong with the body."""
+def _readable(event: Any) -> dict[str, Any]:
+    """Return the event with its path still encoded and its body as text of at most 1 MiB.
+
+    Raises `MalformedRequest` or `BodyTooLarge`.
+    """
+    try:
+        http = event["requestContext"]["http"]
+        # Mangum decodes the path once.
+        http = {"sourceIp": "", **http, "path": event["rawPath"].replace("%", "%25"), "method": str(http["method"])}
+    except (TypeError, KeyError, AttributeError):
+        raise MalformedRequest("the event is not a function URL's request (payload format 2.0)") from None
     body = event.get("body") or ""
     try:
         if event.get("isBase64Encoded"):
@@ -116,7 +131,15 @@ def _readable(event: dict[str, Any]) -> dict[str, Any]:
     headers = {name: value for name, value in event.get("headers", {}).items() if name.lower() != "content-type"}
     if body:
         headers["content-type"] = "application/json"
-    return {**event, "headers": headers, "body": body, "isBase64Encoded": False}
+    context = {**event["requestContext"], "http": http}
+    return {
+        **event,
+        "version": "2.0",
+        "requestContext": context,
+        "headers": headers,
+        "body": body,
+        "isBase64Encoded": False,
+    }
 
 
 def _answer(error: ServiceError, request_id: str) -> tuple[int, dict[str, str], dict[str, Any]]:

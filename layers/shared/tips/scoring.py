@@ -38,7 +38,7 @@ class Scorer:
                 telemetry.count("PrimeFailed")
 
     def score(self, request: ScoreRequest, policy_name: str) -> ScoreResponse:
-        """Return the answer; raises `InvalidField` for an unknown policy and `DecisionTooLarge`."""
+        """Return the answer; raises `InvalidField` for an unknown policy."""
         policy = policy_named(policy_name)
         decision_id = str(ULID())
         learned = self._learned(request.user_id)

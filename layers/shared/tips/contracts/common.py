@@ -19,14 +19,17 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-# Control characters, line separators and bidirectional overrides: legal in JSON, never in an identifier.
-_FORBIDDEN_IN_IDS = r"\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069"
+# Control characters, line separators, bidirectional overrides, byte order mark and what stands for bytes that could
+# not be decoded: legal in JSON, never in an identifier.
+_FORBIDDEN_IN_IDS = r"\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff\ufff9-\uffff"
 _forbidden = re.compile(f"[{_FORBIDDEN_IN_IDS}]")
 
 
 def _printable(value: str) -> str:
     if _forbidden.search(value):
-        raise PydanticCustomError("control_character", "must not contain control characters")
+        raise PydanticCustomError(
+            "control_character", "must be printable text: no control characters, no undecodable bytes"
+        )
     return value
 
 
@@ -39,7 +42,7 @@ def _integral(value: Any) -> Any:
 
 def _whole_ms(value: Any) -> Any:
     # Browsers' clocks give fractions of a millisecond.
-    return round(value) if isinstance(value, float) and math.isfinite(value) else value
+    return math.floor(value) if isinstance(value, float) and math.isfinite(value) else value
 
 
 def _utc(value: datetime) -> datetime:

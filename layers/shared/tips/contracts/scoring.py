@@ -21,6 +21,9 @@ from tips.contracts.common import (
 
 MAX_CANDIDATES = 200
 
+KNOWN_CANDIDATE_FEATURES = frozenset({"is_overdue", "task_age_days", "priority"})
+"""What the policies' schemas may use of a candidate; other features are accepted and logged."""
+
 
 class Candidate(Body):
     """One tip that could be shown. `content` is never stored or logged."""

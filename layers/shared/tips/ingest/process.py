@@ -37,7 +37,9 @@ def process(table: Table, record: Record, deadline_ms: float) -> str:
     model = PAYLOADS.get(record.subject)
     if model is None:
         if record.subject.startswith(SUBJECT_PREFIXES):
-            telemetry.logger.info("unknown subject", extra={"record": record.identifier})
+            telemetry.logger.info(
+                "unknown subject", extra={"record": record.identifier, "subject": record.subject[:128]}
+            )
             return "EventUnknownSubject"
         raise BadRecord("subject: is under neither signals. nor feedback.")
     envelope, payload = _parse(record.data, model)

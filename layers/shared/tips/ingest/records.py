@@ -54,7 +54,7 @@ def _jetstream_record(origin: str, record: object) -> Record:
     sequence = record.get("stream_seq")
     if isinstance(sequence, bool) or not isinstance(sequence, int | str) or not str(sequence).isdecimal():
         raise ValueError("a JetStream record has no usable stream_seq")
-    return _record(str(sequence), origin, record, None)
+    return _record(str(sequence), origin, record, deliveries=1)
 
 
 def _sqs_record(message: dict[str, Any]) -> Record:
@@ -75,11 +75,12 @@ def _sqs_record(message: dict[str, Any]) -> Record:
     return _record(identifier, origin, record, deliveries)
 
 
-def _record(identifier: str, origin: str, record: dict[str, Any], deliveries: int | None) -> Record:
+def _record(identifier: str, origin: str, record: dict[str, Any], deliveries: int) -> Record:
+    """`deliveries`: as the queue counted them; the stream may have counted more before."""
     subject = record.get("subject")
     delivered = record.get("num_delivered")
-    if deliveries is None:
-        deliveries = delivered if isinstance(delivered, int) and not isinstance(delivered, bool) else 1
+    if isinstance(delivered, int) and delivered > deliveries:
+        deliveries = delivered
     headers = record.get("headers")
     text = record.get("data")
     fault = None

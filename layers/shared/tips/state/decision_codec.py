@@ -13,7 +13,7 @@ import numpy as np
 from tips.bandit.decision import Decision, Evaluation
 from tips.bandit.policy import Distribution
 from tips.bandit.rewards import Reaction, ReactionLog
-from tips.errors import DecisionTooLarge
+from tips.contracts.scoring import KNOWN_CANDIDATE_FEATURES
 from tips.features.vectors import Situation
 from tips.state import keys
 from tips.state.floats import pack_floats, unpack_floats
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from tips.state.table import Item
 
-MAX_DECISION_BYTES = 100_000
-"""A decision is at most this large, so that no item grows without bound."""
+MAX_DOCUMENT_BYTES = 80_000
+"""With the distributions of 200 candidates a decision stays under 100 KB."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,42 +46,49 @@ class RememberedDecision:
 
 
 def decision_item(decision: Decision) -> Item:
-    """Return the item of a new decision; raises `DecisionTooLarge`."""
-    names, rows, values = _flat_features(decision.candidates)
-    document = {
-        "candidates": [{**one, "features": row} for one, row in zip(decision.candidates, rows, strict=True)],
-        "names": names,
-        "situation": {
-            "hour_of_day": decision.situation.hour_of_day,
-            "day_of_week": decision.situation.day_of_week,
-            "profile": dict(decision.situation.profile),
-        },
-        "context": dict(decision.context),
-        "chosen": decision.chosen,
-        "policy": decision.policy,
-        "epoch": decision.epoch,
-        "degraded": decision.degraded,
-        "deferred": decision.deferred,
-    }
-    packed = _pack_document(document, values)
-    evaluations = {name: _evaluation(one) for name, one in decision.evaluations.items()}
-    size = len(packed) + sum(
-        len(next(iter(value.values()))) for one in evaluations.values() for value in one["M"].values()
-    )
-    if size > MAX_DECISION_BYTES:
-        raise DecisionTooLarge(
-            f"the candidates take {size} bytes to remember, at most {MAX_DECISION_BYTES} are kept",
-            field="candidates",
-        )
+    """Return the item of a new decision.
+
+    Where it would be over `MAX_DOCUMENT_BYTES`, of the candidates only ids and the features that policies use are kept.
+    """
+    document = _packed(decision, decision.candidates, decision.context)
+    if len(document) > MAX_DOCUMENT_BYTES:
+        essentials = [{"id": one["id"], "features": _known(one["features"])} for one in decision.candidates]
+        document = _packed(decision, essentials, {**decision.context, "only_known_features_kept": True})
     return {
         "pk": {"S": keys.user(decision.user_id)},
         "sk": {"S": keys.decision(decision.decision_id)},
         "tip_key": {"S": keys.tip(decision.tip_id, decision.decision_id)},
         "ttl": {"N": str(keys.decided_at_us(decision.decision_id) // 1_000_000 + keys.DECISION_TTL_SEC)},
         "rev": {"N": "0"},
-        "doc": {"B": packed},
-        "policies": {"M": evaluations},
+        "doc": {"B": document},
+        "policies": {"M": {name: _evaluation(one) for name, one in decision.evaluations.items()}},
     }
+
+
+def _known(features: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in features.items() if name in KNOWN_CANDIDATE_FEATURES}
+
+
+def _packed(decision: Decision, candidates: Sequence[Mapping[str, Any]], context: Mapping[str, Any]) -> bytes:
+    names, rows, values = _flat_features(candidates)
+    document = {
+        "candidates": [{**one, "features": row} for one, row in zip(candidates, rows, strict=True)],
+        "names": names,
+        "situation": {
+            "hour_of_day": decision.situation.hour_of_day,
+            "day_of_week": decision.situation.day_of_week,
+            "profile": dict(decision.situation.profile),
+        },
+        "context": dict(context),
+        "chosen": decision.chosen,
+        "policy": decision.policy,
+        "epoch": decision.epoch,
+        "degraded": decision.degraded,
+        "deferred": decision.deferred,
+    }
+    text = json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
+    # Level 1: on these documents level 6 is a tenth smaller and four times slower.
+    return zlib.compress(len(text).to_bytes(4, "little") + text + pack_floats(np.array(values)), 1)
 
 
 def _flat_features(candidates: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[int]], list[float]]:
@@ -111,12 +118,6 @@ def _with_features(
         return (names[place], value) if place >= 0 else (names[-1 - place], bool(value))
 
     return [{**one, "features": dict(map(feature, one["features"]))} for one in candidates]
-
-
-def _pack_document(document: Mapping[str, Any], values: list[float]) -> bytes:
-    text = json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
-    # Level 1: on these documents level 6 is a tenth smaller and four times slower.
-    return zlib.compress(len(text).to_bytes(4, "little") + text + pack_floats(np.array(values)), 1)
 
 
 def _unpack_document(data: bytes) -> tuple[dict[str, Any], NDArray[np.float64]]:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def remember(table: Table, decision: Decision) -> None:
-    """Store a new decision in one write; raises `DecisionTooLarge` before anything is written."""
+    """Store a new decision in one write."""
     table.put(decision_codec.decision_item(decision))
 
 

@@ -71,14 +71,23 @@ def apply(table: Table, report: Report, deadline_ms: float) -> Outcome:
 def _attempt(table: Table, report: Report, ambiguous: bool) -> Outcome:
     now_us = time.time_ns() // 1000
     at_us = now_us if report.occurred_at is None else min(report.occurred_at, now_us)
-    decision_id = report.decision_id
-    if decision_id is None and report.tip_id is not None:
-        decision_id = decisions.newest_that_showed(table, report.user_id, report.tip_id, at_us)
-        if decision_id is None:
-            return _apply_features(table, report, now_us, ambiguous)
-    if decision_id is None:
-        raise ValueError("a reaction needs a decision_id or a tip_id")
     pk = keys.user(report.user_id)
+    decision_id, mark = report.decision_id, None
+    if decision_id is None:
+        if report.tip_id is None:
+            raise ValueError("a reaction needs a decision_id or a tip_id")
+        # Told again, it means the decision it meant first, although the tip may have been shown again since.
+        told = None if report.event_id is None else table.get(pk, keys.event(report.event_id))
+        if told is None:
+            decision_id = decisions.newest_that_showed(table, report.user_id, report.tip_id, at_us)
+            if decision_id is None:
+                return _apply_features(table, report, now_us, ambiguous)
+            if report.event_id is not None:
+                mark = _mark(report.user_id, report.event_id, now_us, decision_id)
+        elif "decision_id" in told:
+            decision_id = told["decision_id"]["S"]
+        else:
+            return _already_told(ambiguous)
     item, learned = table.get_all([(pk, keys.decision(decision_id)), (pk, keys.LEARNING)])
     if item is None:
         return Outcome(False, "unknown_decision")
@@ -92,7 +101,7 @@ def _attempt(table: Table, report: Report, ambiguous: bool) -> Outcome:
         action=report.action,
         dwell_ms=report.dwell_ms,
     )
-    return _apply_to_decision(table, remembered, read_learning(learned), reaction, now_us, ambiguous)
+    return _apply_to_decision(table, remembered, read_learning(learned), reaction, now_us, ambiguous, mark)
 
 
 def _apply_to_decision(
@@ -102,12 +111,12 @@ def _apply_to_decision(
     reaction: Reaction,
     now_us: int,
     ambiguous: bool,
+    mark: dict[str, Any] | None,
 ) -> Outcome:
     log = remembered.reactions
     verdict = log.judge(reaction)
     if verdict is Verdict.DUPLICATE:
-        # After a write that reported a fault, the id found now is most likely this call's own.
-        return Outcome(ambiguous and log.learned, None if ambiguous and log.learned else "duplicate")
+        return _already_told(ambiguous and log.learned)
     counts = verdict is Verdict.COUNTS
     this_epoch = learning.has_decision(remembered)
     moves = counts and this_epoch and not (log.learned and log.counted and log.counted.reward == reaction.reward)
@@ -115,6 +124,8 @@ def _apply_to_decision(
     if moves:
         user_id = remembered.decision.user_id
         writes.append(write(user_id, _taught(learning, remembered, reaction.reward, now_us)))
+    if mark is not None:
+        writes.append(mark)
     table.transact(writes)
     if moves:
         return Outcome(True)
@@ -160,34 +171,49 @@ def _apply_features(table: Table, report: Report, now_us: int, ambiguous: bool) 
     if report.features is None or report.policy is None:
         return Outcome(False, "unknown_decision")
     pk = keys.user(report.user_id)
-    marker = keys.event(report.event_id or _derived_id(report))
-    seen, learned = table.get_all([(pk, marker), (pk, keys.LEARNING)])
+    event_id = report.event_id or _derived_id(report)
+    seen, learned = table.get_all([(pk, keys.event(event_id)), (pk, keys.LEARNING)])
     if seen is not None:
-        return Outcome(ambiguous, None if ambiguous else "duplicate")
+        return _already_told(ambiguous)
     learning = read_learning(learned)
+    if report.occurred_at is not None and report.occurred_at < learning.epoch_at:
+        return Outcome(False, "older_epoch")
     policy = policy_named(report.policy)
     schema = policy.schema
     hour, day = (report.features.get(name) for name in _CONTEXT)
     (vector,) = schema.encode(Situation(hour, day, report.features), [report.features])
     statistics: Statistics = learning.statistics(policy.name, schema.hash, schema.dimension)
     statistics = statistics.observe(vector, report.value, without_decision=True)
+    learning = with_statistics(learning, policy.name, schema.hash, statistics, now_us)
+    mark = _mark(report.user_id, event_id, now_us)
+    table.transact([mark, write(report.user_id, learning)])
+    return Outcome(True)
+
+
+def _already_told(by_this_call: bool) -> Outcome:
+    """After a write that reported a fault, what is found told already is most likely this call's own doing."""
+    return Outcome(by_this_call, None if by_this_call else "duplicate")
+
+
+def _mark(user_id: str, event_id: str, now_us: int, decision_id: str | None = None) -> dict[str, Any]:
+    """Return the transaction's part that remembers an event for 35 days, on condition that it is not known."""
     now_sec = now_us // 1_000_000
-    mark = {
+    item = {
+        "pk": {"S": keys.user(user_id)},
+        "sk": {"S": keys.event(event_id)},
+        "ttl": {"N": str(now_sec + keys.EVENT_TTL_SEC)},
+    }
+    if decision_id is not None:
+        item["decision_id"] = {"S": decision_id}
+    return {
         "Put": {
-            "Item": {
-                "pk": {"S": pk},
-                "sk": {"S": marker},
-                "ttl": {"N": str(now_sec + keys.EVENT_TTL_SEC)},
-            },
+            "Item": item,
             # TTL removes an item days after it has expired.
             "ConditionExpression": "attribute_not_exists(pk) OR #ttl <= :now",
             "ExpressionAttributeNames": {"#ttl": "ttl"},
             "ExpressionAttributeValues": {":now": {"N": str(now_sec)}},
         }
     }
-    learning = with_statistics(learning, policy.name, schema.hash, statistics, now_us)
-    table.transact([mark, write(report.user_id, learning)])
-    return Outcome(True)
 
 
 def _derived_id(report: Report) -> str:
