@@ -11,7 +11,7 @@ EVENTS = Path(__file__).resolve().parents[1] / "events"
 USER = "demo-user"
 AT = "2026-11-20T08:30:00Z"
 # A reaction is taken to be no later than its arrival, so these count after any decision taken before the replay.
-REACTED_AT = "2030-01-01T00:00:00Z"
+REACTED_AT = "2999-01-01T00:00:00Z"
 
 CANDIDATES = [
     {

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import hypothesis
 import pytest
 
 from devstack.events import REGION, Answer, LambdaContext, url_event
@@ -19,6 +20,12 @@ from devstack.template import ROOT, FunctionDefinition
 
 if TYPE_CHECKING:
     from devstack.table import TableServer
+
+# A slow machine is no fault of an example.
+hypothesis.settings.register_profile(
+    "any-machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("any-machine")
 
 _load_numbers = itertools.count(1)
 

@@ -17,6 +17,8 @@ ANSWERS = {
     "failing": (500, json.dumps({"__type": "com.amazonaws.dynamodb.v20120810#InternalServerError"})),
     "nonsense": (200, "<html>not DynamoDB</html>"),
     "empty": (200, ""),
+    "list": (200, "[1, 2]"),
+    "misshapen": (200, '{"Item": 5, "Items": 5, "Responses": 5, "Attributes": 5}'),
     "forbidden": (400, json.dumps({"__type": "com.amazon.coral.service#AccessDeniedException", "message": "no"})),
 }
 
@@ -35,6 +37,8 @@ def faulty_dynamodb(fault: str) -> Iterator[str]:
             status, body = ANSWERS[fault]
             self.send_response(status)
             self.send_header("content-type", "application/x-amz-json-1.0")
+            if fault in ("list", "misshapen"):
+                self.send_header("x-amzn-requestid", "made-up")
             self.send_header("content-length", str(len(body)))
             self.end_headers()
             self.wfile.write(body.encode())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import random
 from typing import Any
@@ -13,9 +14,10 @@ from hypothesis import strategies as st
 from ulid import ULID
 
 from tips.bandit.decision import Decision, choose
-from tips.bandit.registry import policy_named
+from tips.bandit.registry import POLICIES, policy_named
 from tips.bandit.rewards import Reaction, ReactionLog
 from tips.bandit.statistics import Statistics
+from tips.errors import LearningUnreadable
 from tips.features.vectors import Situation
 from tips.state.decision_codec import decision_item, reactions_value, read_decision
 from tips.state.keys import decided_at_us, last_ulid_at, tip
@@ -61,7 +63,7 @@ def test_damaged_statistics_are_refused(damage: object) -> None:
 
 def test_statistics_of_another_schema_are_never_taken_for_this_one() -> None:
     learning = UserLearning(1, 0, 0, {"linucb": PolicyLearning(statistics(5, 1), "0123456789abcdef", 0)})
-    with pytest.raises(ValueError, match="schema"):
+    with pytest.raises(LearningUnreadable, match="schema"):
         learning.statistics("linucb", "fedcba9876543210", 5)
 
 
@@ -113,7 +115,10 @@ def test_decision_round_trip(k: int, features: int, seed: int) -> None:
 def test_a_remembered_decision_can_be_replayed() -> None:
     back = read_decision(decision_item(decision(50, 3))).decision
     logged = back.active
-    replayed = policy_named(logged.policy).replay(logged.distribution.mean, logged.distribution.width)
+    # The constants may have changed since; the log says what they were.
+    policy = dataclasses.replace(policy_named("egreedy-v2"), epsilon=0.5)  # type: ignore[call-arg]
+    assert policy.with_parameters(logged.parameters) == policy_named("egreedy-v2")
+    replayed = policy.with_parameters(logged.parameters).replay(logged.distribution.mean, logged.distribution.width)
     np.testing.assert_array_equal(replayed.propensity, logged.distribution.propensity)
     np.testing.assert_array_equal(replayed.score, logged.distribution.score)
 
@@ -147,11 +152,15 @@ def test_of_a_decision_too_large_what_policies_use_is_kept() -> None:
     }
     assert back.context["only_known_features_kept"] is True
     assert back.chosen == large.chosen
+    for policy in POLICIES.values():
+        full = policy.schema.encode(large.situation, [one["features"] for one in large.candidates])
+        kept_only = policy.schema.encode(back.situation, [one["features"] for one in back.candidates])
+        np.testing.assert_array_equal(kept_only, full)
 
 
 @given(st.floats(-1, 1), st.integers(0, 2**52), st.text(min_size=1), st.lists(st.text(min_size=1), max_size=16))
 def test_reactions_round_trip(reward: float, at: int, event_id: str, event_ids: list[str]) -> None:
-    log = ReactionLog(Reaction(reward, at, event_id, "done", 17), True, tuple(event_ids))
+    log = ReactionLog(Reaction(reward, at, event_id, "done", 17), -reward, tuple(event_ids))
     item = {**decision_item(decision(1, 0)), "reactions": reactions_value(log)}
     assert read_decision(item).reactions == log
 

@@ -183,11 +183,25 @@ def test_token_expired_is_kept_beside_the_sync(consume: Any, table: Any) -> None
 
 def test_tip_served_marks_the_decision_shown_at_its_first_showing(score: Any, consume: Any) -> None:
     body = score.call("POST", "/score", score_request()).json
-    for shown_at in ("2999-01-02T00:00:00Z", "2999-01-01T00:00:00Z", "2999-01-03T00:00:00Z"):
-        payload = {"user_id": "anna", "tip_id": body["tip_id"], "decision_id": body["decision_id"]}
-        assert consume.invoke(batch("signals.tip.served", {**payload, "shown_at": shown_at})) == OK
-    logged = score.call("GET", f"/decisions/{body['decision_id']}", query={"user_id": "anna"}).json
-    assert logged["shown_at"] == "2999-01-01T00:00:00.000Z"
+    user = {"user_id": "anna", "tip_id": body["tip_id"], "decision_id": body["decision_id"]}
+
+    def shown(at: str) -> tuple[str, str]:
+        assert consume.invoke(batch("signals.tip.served", {**user, "shown_at": at})) == OK
+        logged = score.call("GET", f"/decisions/{body['decision_id']}", query={"user_id": "anna"}).json
+        return logged["ts"], logged["shown_at"]
+
+    decided, first = shown("9999-12-31T23:59:59.999999Z")
+    assert decided < first < "2999"  # no later than it was told
+    assert shown("9999-12-31T23:59:59.999999Z")[1] == first
+    assert shown("0001-01-01T00:00:00Z")[1] == decided  # no earlier than it was decided
+    assert shown("2999-01-01T00:00:00Z")[1] == decided
+
+
+@pytest.mark.parametrize("decision_id", ["01ARZ3NDEKTSV4RRFFQ69G5FAV", "no ulid"])
+def test_tip_served_makes_no_decision_of_its_own(consume: Any, table: Any, decision_id: str) -> None:
+    payload = {**PAYLOADS["signals.tip.served"], "decision_id": decision_id}
+    assert consume.invoke(batch("signals.tip.served", payload)) == OK
+    assert table.items() == []
 
 
 def test_feedback_without_decision_id_reaches_the_decision_that_showed_the_tip(score: Any, consume: Any) -> None:
@@ -260,11 +274,11 @@ def test_a_bad_record_becomes_a_dead_letter_after_five_deliveries(
 ) -> None:
     event = batch("feedback.tip", PAYLOADS["feedback.tip"], first_seq=77)
     event["records"][0].update(change)
-    for delivered in (1, 2, 3, 4):
+    for delivered in (1, 2.0, "3", 4, None):
         event["records"][0]["num_delivered"] = delivered
         assert consume.invoke(event) == failed("77")
     assert table.items() == []
-    event["records"][0]["num_delivered"] = 5
+    event["records"][0]["num_delivered"] = "5"
     assert consume.invoke(event) == OK
     (item,) = table.items()
     assert item["pk"]["S"].startswith("C#DLQ#")
@@ -288,7 +302,9 @@ def test_a_bad_sqs_message_is_a_dead_letter_by_its_receive_count(consume: Any, t
     event["Records"][0]["body"] = "no record"
     identifier = event["Records"][0]["messageId"]
     assert consume.invoke(event) == failed(identifier)
-    event["Records"][0]["attributes"]["ApproximateReceiveCount"] = "5"
+    event["Records"][0]["attributes"] = None
+    assert consume.invoke(event) == failed(identifier)
+    event["Records"][0]["attributes"] = {"ApproximateReceiveCount": "5"}
     assert consume.invoke(event) == OK
     (item,) = table.items()
     assert item["data"]["B"] == b"no record"

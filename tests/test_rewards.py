@@ -38,7 +38,7 @@ def replayed(reactions: list[Reaction]) -> ReactionLog:
     for reaction in reactions:
         verdict = log.judge(reaction)
         if verdict is not Verdict.DUPLICATE:
-            log = log.record(reaction, counts=verdict is Verdict.COUNTS, learned=True)
+            log = log.record(reaction, counts=verdict is Verdict.COUNTS, learned_reward=reaction.reward)
     return log
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from typing import Any
 
@@ -198,3 +199,45 @@ def test_health(score: Any) -> None:
         "version": "0.1.0",
         "nats": {"enabled": False, "consumers": {"signals": idle, "feedback": idle}},
     }
+
+
+def test_a_heartbeat_that_cannot_be_read_is_none(score: Any, table: Any, load_function: Any) -> None:
+    for item in ({}, {"health": {"S": "no json"}}, {"health": {"S": "{}"}}, {"health": {"N": "1"}}):
+        key = {"pk": {"S": "C#HEALTH"}, "sk": {"S": "bridge"}}
+        table.client.put_item(TableName=table.name, Item={**key, **item})
+        answer = score.call("GET", "/health")
+        assert (answer.status, answer.json["ok"], answer.json["nats"]["enabled"]) == (200, True, False)
+        load_function("score", AWS_EXECUTION_ENV="AWS_Lambda_python3.13")  # deployed: opens its connections
+
+
+def test_a_heartbeat_is_shown(score: Any, table: Any) -> None:
+    consumers = {"signals": {"last_msg_ts": "2026-11-20T08:30:00Z", "processed": 5, "errors": 1}}
+    health = {"S": json.dumps({"enabled": True, "consumers": consumers})}
+    key = {"pk": {"S": "C#HEALTH"}, "sk": {"S": "bridge"}}
+    table.client.put_item(TableName=table.name, Item={**key, "health": health})
+    assert score.call("GET", "/health").json["nats"] == {"enabled": True, "consumers": consumers}
+
+
+def test_a_fault_of_ours_has_the_errors_shape_and_says_nothing_of_the_request(
+    score: Any, monkeypatch: Any, caplog: Any, capsys: Any
+) -> None:
+    def fail(*_: Any) -> None:
+        raise RuntimeError("anna-secret")
+
+    monkeypatch.setattr(score.module.learning, "read", fail)
+    answer = score.call("GET", "/stats/anna-secret")
+    assert answer.status == 500
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.json["error"]["code"] == "internal_error"
+    assert answer.json["request_id"]
+    (record,) = caplog.records
+    assert record.exception == "RuntimeError"
+    printed = capsys.readouterr().out
+    assert "UnforeseenError" in printed
+    assert "secret" not in repr(record.__dict__) + printed + answer.text
+
+
+def test_linucb_without_learning_does_not_speak_of_chance(score: Any) -> None:
+    body = score.call("POST", "/score", score_request(explain=True, policy="linucb")).json
+    assert body["propensity"] == 1.0
+    assert "chance" not in body["explanation"]["sentence"]

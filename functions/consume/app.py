@@ -15,8 +15,8 @@ from tips.state.table import Table
 
 _settings = Settings.from_env()
 _table = Table(_settings, timeout_ms=_settings.table_deadline_ms / 2)
-# What one record may take: retries until the deadline, and an attempt of three calls that began just before it.
-_RESERVE_MS = 2.5 * _settings.table_deadline_ms
+# What one record may take: retries until the deadline, one call that began just before it, and the answer.
+_RESERVE_MS = 2 * _settings.table_deadline_ms
 
 
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:

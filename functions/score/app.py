@@ -10,13 +10,12 @@ from fastapi import FastAPI, Path, Query
 import tips
 from tips import telemetry
 from tips.bandit.registry import policy_named
-from tips.contracts.common import Id
+from tips.contracts.common import Id, microseconds
 from tips.contracts.reward import ResetResponse, RewardRequest, RewardResponse, StatsResponse
 from tips.contracts.scoring import (
     DecisionResponse,
     FeatureHistory,
     HealthResponse,
-    NatsHealth,
     ScoreRequest,
     ScoreResponse,
 )
@@ -59,7 +58,7 @@ def build(settings: Settings) -> FastAPI:
         async def reward(request: RewardRequest) -> RewardResponse:
             report = _report(request, policy.name)
             outcome = reactions.apply(table, report, deadline_ms)
-            telemetry.count("RewardApplied" if outcome.applied else "RewardNotApplied")
+            telemetry.count(outcome.metric)
             return RewardResponse(applied=outcome.applied, reason=outcome.reason, reward=report.value)
 
         @app.get(f"/stats{suffix}/{{user_id:text}}")
@@ -90,7 +89,7 @@ def build(settings: Settings) -> FastAPI:
             nats, ok = bridge_health.read(table), True
         except TableUnavailable:
             nats, ok = bridge_health.UNKNOWN, False
-        return HealthResponse(ok=ok, version=tips.__version__, nats=NatsHealth.model_validate(nats))
+        return HealthResponse(ok=ok, version=tips.__version__, nats=nats)
 
     return app
 
@@ -98,7 +97,7 @@ def build(settings: Settings) -> FastAPI:
 def _report(request: RewardRequest, policy: str) -> reactions.Report:
     values: dict[str, Any] = request.model_dump(exclude={"occurred_at"})
     occurred_at = request.occurred_at
-    at_us = None if occurred_at is None else round(occurred_at.timestamp() * 1_000_000)
+    at_us = None if occurred_at is None else microseconds(occurred_at)
     return reactions.Report(**values, occurred_at=at_us, policy=policy)
 
 

@@ -55,8 +55,23 @@ class TableUnavailable(ServiceError):
         self.ambiguous = ambiguous
 
 
+class LearningUnreadable(ServiceError):
+    """What is stored of a person's learning cannot be used: damaged, or of a schema that this version does not know.
+
+    Nothing is written over it, so a version that can read it finds everything.
+    """
+
+    status = 503
+    code = "learning_unreadable"
+    retry_after_sec = 60
+
+
 class WriteConflict(Exception):
-    """The condition of a write did not hold: somebody else wrote first. Read again and retry."""
+    """Another writer was there at the same time: read again and retry."""
+
+
+class ConditionNotMet(WriteConflict):
+    """The condition of a write did not hold, and nothing was written."""
 
 
 class BadRecord(Exception):

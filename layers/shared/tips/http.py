@@ -19,6 +19,7 @@ from fastapi.responses import JSONResponse
 from mangum import Mangum
 from starlette.convertors import Convertor, register_url_convertor
 from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tips import telemetry
 from tips.contracts.common import ErrorAnswer
@@ -68,10 +69,27 @@ _HTTP_CODES = {404: "not_found", 405: "method_not_allowed"}
 def create_app(title: str, version: str) -> FastAPI:
     """Return an application whose every error has the contract's shape. Its documents are not served."""
     app = FastAPI(title=title, version=version, openapi_url=None, redirect_slashes=False, responses=ERROR_RESPONSES)
+    app.add_middleware(_Unforeseen)
     app.add_exception_handler(ServiceError, _on_service_error)
     app.add_exception_handler(RequestValidationError, _on_invalid_request)
     app.add_exception_handler(HTTPException, _on_http_exception)
     return app
+
+
+class _Unforeseen:
+    """Answers a fault of ours in the contract's shape; outside of it Mangum would, in plain text and unlogged."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await self._app(scope, receive, send)
+        except Exception:
+            request = Request(scope)
+            telemetry.log_unforeseen("request failed", request_id=_scope_request_id(request))
+            answer = _json_answer(request, ServiceError("the request could not be processed"))
+            await answer(scope, receive, send)
 
 
 def create_handler(app: FastAPI) -> Handler:
@@ -146,6 +164,7 @@ def _answer(error: ServiceError, request_id: str) -> tuple[int, dict[str, str], 
     detail: dict[str, Any] = {"code": error.code, "message": error.message}
     if error.field is not None:
         detail["field"] = error.field
+    telemetry.count(f"HTTP{error.status}")
     headers = {} if error.retry_after_sec is None else {"retry-after": str(error.retry_after_sec)}
     return error.status, headers, {"error": detail, "request_id": request_id}
 
@@ -160,10 +179,12 @@ def _lambda_answer(error: ServiceError, request_id: str) -> dict[str, Any]:
     }
 
 
+def _scope_request_id(request: Request) -> str:
+    return _request_id(request.scope.get("aws.event", {}), request.scope.get("aws.context"))
+
+
 def _json_answer(request: Request, error: ServiceError) -> JSONResponse:
-    request_id = _request_id(request.scope.get("aws.event", {}), request.scope.get("aws.context"))
-    status, headers, content = _answer(error, request_id)
-    telemetry.count(f"HTTP{status}")
+    status, headers, content = _answer(error, _scope_request_id(request))
     return JSONResponse(content, status_code=status, headers=headers)
 
 

@@ -11,14 +11,15 @@ from tips.bandit.decision import Decision, choose
 from tips.bandit.explanation import explain
 from tips.bandit.registry import policy_named
 from tips.contracts.scoring import RankedCandidate, ScoreRequest, ScoreResponse
-from tips.errors import TableUnavailable
+from tips.errors import LearningUnreadable, TableUnavailable
 from tips.features.vectors import Situation
-from tips.state import bridge_health, decisions, learning
+from tips.state import decisions, keys, learning
 from tips.state.learning import UserLearning
 from tips.state.table import Table
 
 if TYPE_CHECKING:
     from tips.bandit.decision import Evaluation
+    from tips.bandit.policy import Policy
     from tips.settings import Settings
 
 
@@ -33,7 +34,7 @@ class Scorer:
         """Open both connections, so that the first request's budget is not spent on handshakes."""
         for table in (self._reads, self._writes):
             try:
-                bridge_health.read(table)
+                table.get(*keys.BRIDGE_HEALTH)
             except TableUnavailable:
                 telemetry.count("PrimeFailed")
 
@@ -41,7 +42,7 @@ class Scorer:
         """Return the answer; raises `InvalidField` for an unknown policy."""
         policy = policy_named(policy_name)
         decision_id = str(ULID())
-        learned = self._learned(request.user_id)
+        learned = self._learned(request.user_id, policy)
         known = learned or UserLearning()
         situation = Situation(request.context.hour_of_day, request.context.day_of_week, request.profile_features or {})
         statistics = known.statistics(policy.name, policy.schema.hash, policy.schema.dimension)
@@ -78,15 +79,17 @@ class Scorer:
             explanation=explanation,
         )
 
-    def _learned(self, user_id: str) -> UserLearning | None:
-        """Return what is learned of the person, None when the table does not tell in time."""
+    def _learned(self, user_id: str, policy: Policy) -> UserLearning | None:
+        """Return what is learned of the person, None when the table does not tell in time or it cannot be used."""
         try:
-            return learning.read(self._reads, user_id)
+            known = learning.read(self._reads, user_id)
+            known.statistics(policy.name, policy.schema.hash, policy.schema.dimension)
+            return known
         except TableUnavailable:
             telemetry.count("ScoreDegraded")
-        except (ValueError, KeyError, TypeError):
+        except LearningUnreadable:
             telemetry.count("ScoreDegraded")
-            telemetry.log_unforeseen("learning item cannot be read")
+            telemetry.log_unforeseen("learning cannot be used")
         return None
 
     def _remember(self, decision: Decision) -> bool:

@@ -70,7 +70,7 @@ def decision_view(remembered: RememberedDecision) -> DecisionResponse:
             event_id=log.counted.event_id,
             action=log.counted.action,
             dwell_ms=log.counted.dwell_ms,
-            learned=log.learned,
+            learned=log.learned_reward is not None,
         ),
     )
 

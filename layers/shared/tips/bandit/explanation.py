@@ -44,7 +44,9 @@ def _sentence(
     if len(score) == 1:
         return "It is the only candidate."
     if pulls == 0:
-        return "Nothing is known yet of what this person likes, so it was picked by chance."
+        if evaluation.distribution.propensity[chosen] < 1:
+            return "Nothing is known yet of what this person likes, so it was picked by chance."
+        return "Nothing is known yet of what this person likes; a reaction to this one would tell the most."
     if score[chosen] < score.max():
         return (
             "It was picked to find out whether this person likes tips of its kind; "

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
@@ -41,6 +41,10 @@ class Policy(ABC):
     @abstractmethod
     def parameters(self) -> Mapping[str, float]:
         """The numbers that, with means and widths, determine the distribution."""
+
+    def with_parameters(self, parameters: Mapping[str, float]) -> Self:
+        """Return the policy as it was when these parameters were logged."""
+        return replace(self, **parameters)  # type: ignore[arg-type]
 
     @abstractmethod
     def index(self, mean: NDArray[np.float64], width: NDArray[np.float64]) -> NDArray[np.float64]:

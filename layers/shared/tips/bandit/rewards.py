@@ -62,10 +62,10 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ReactionLog:
-    """The reaction that counts for a decision, whether it is in the sums, and the ids seen, oldest first."""
+    """The reaction that counts for a decision, the reward of it that is in the sums, and the ids seen, oldest first."""
 
     counted: Reaction | None = None
-    learned: bool = False
+    learned_reward: float | None = None
     event_ids: tuple[str, ...] = ()
 
     def judge(self, reaction: Reaction) -> Verdict:
@@ -79,9 +79,9 @@ class ReactionLog:
         newer = (reaction.occurred_at, reaction.event_id) > (self.counted.occurred_at, self.counted.event_id)
         return Verdict.COUNTS if newer else Verdict.SUPERSEDED
 
-    def record(self, reaction: Reaction, *, counts: bool, learned: bool) -> ReactionLog:
+    def record(self, reaction: Reaction, *, counts: bool, learned_reward: float | None) -> ReactionLog:
         """Return the log with the reaction's id remembered and, if it counts, with it as the counted one."""
         event_ids = (*self.event_ids, reaction.event_id)[-MAX_EVENT_IDS:]
         if counts:
-            return ReactionLog(reaction, learned, event_ids)
+            return ReactionLog(reaction, learned_reward, event_ids)
         return replace(self, event_ids=event_ids)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -22,6 +22,7 @@ from pydantic_core import PydanticCustomError
 # Control characters, line separators, bidirectional overrides, byte order mark and what stands for bytes that could
 # not be decoded: legal in JSON, never in an identifier.
 _FORBIDDEN_IN_IDS = r"\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff\ufff9-\uffff"
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _forbidden = re.compile(f"[{_FORBIDDEN_IN_IDS}]")
 
 
@@ -61,6 +62,11 @@ def _written_out(value: Any) -> Any:
     if isinstance(value, datetime) or (isinstance(value, str) and not re.fullmatch(r"\s*[-+]?[\d.]*\s*", value)):
         return value
     raise PydanticCustomError("iso_8601", "must be an ISO 8601 time, such as 2026-11-20T08:30:00Z")
+
+
+def microseconds(at: datetime) -> int:
+    """Return microseconds since 1970, exactly; `at` has an offset."""
+    return (at - _EPOCH) // timedelta(microseconds=1)
 
 
 def feature_value(value: Any) -> float | bool:

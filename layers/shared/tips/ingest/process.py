@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
 from tips import telemetry
+from tips.contracts.common import microseconds
 from tips.contracts.events import (
     PAYLOADS,
     SUBJECT_PREFIXES,
@@ -72,23 +72,23 @@ def _carry_out(table: Table, envelope: Envelope, payload: Payload, deadline_ms: 
                 payload.user_id,
                 payload.source,
                 payload.task_count,
-                _microseconds(payload.synced_at),
+                microseconds(payload.synced_at),
                 deadline_ms,
             )
             return "TaskSynced" if latest else "TaskSyncedOutOfDate"
         case TokenExpired():
-            at_us = _microseconds(envelope.occurred_at)
+            at_us = microseconds(envelope.occurred_at)
             latest = signals.token_expired(table, payload.user_id, payload.source, at_us, deadline_ms)
             return "TokenExpired" if latest else "TokenExpiredOutOfDate"
         case TipServed():
             if payload.decision_id is None:
                 return "TipServedWithoutDecision"
-            at_us = _microseconds(payload.shown_at)
+            at_us = microseconds(payload.shown_at)
             news = signals.tip_served(table, payload.user_id, payload.decision_id, at_us, deadline_ms)
             return "TipServed" if news else "TipServedNoChange"
         case TipFeedback() | RewardFailed():
             outcome = reactions.apply(table, _report(envelope, payload), deadline_ms)
-            return "RewardApplied" if outcome.applied else "RewardNotApplied"
+            return outcome.metric
 
 
 def _report(envelope: Envelope, payload: TipFeedback | RewardFailed) -> reactions.Report:
@@ -100,9 +100,5 @@ def _report(envelope: Envelope, payload: TipFeedback | RewardFailed) -> reaction
         action=payload.action,
         dwell_ms=payload.dwell_ms,
         reward=payload.reward if isinstance(payload, RewardFailed) else None,
-        occurred_at=_microseconds(envelope.occurred_at),
+        occurred_at=microseconds(envelope.occurred_at),
     )
-
-
-def _microseconds(at: datetime) -> int:
-    return round(at.timestamp() * 1_000_000)

@@ -62,8 +62,8 @@ def _sqs_record(message: dict[str, Any]) -> Record:
     if not isinstance(identifier, str) or not identifier:
         raise ValueError("an SQS record has no usable messageId")
     origin = str(message.get("eventSourceARN", SQS_SOURCE)).rsplit(":", 1)[-1]
-    received = message.get("attributes", {}).get("ApproximateReceiveCount", "1")
-    deliveries = int(received) if str(received).isdecimal() else 1
+    attributes = message.get("attributes")
+    deliveries = _count(attributes.get("ApproximateReceiveCount") if isinstance(attributes, dict) else None)
     body = message.get("body")
     try:
         record = json.loads(body) if isinstance(body, str) else None
@@ -78,9 +78,7 @@ def _sqs_record(message: dict[str, Any]) -> Record:
 def _record(identifier: str, origin: str, record: dict[str, Any], deliveries: int) -> Record:
     """`deliveries`: as the queue counted them; the stream may have counted more before."""
     subject = record.get("subject")
-    delivered = record.get("num_delivered")
-    if isinstance(delivered, int) and delivered > deliveries:
-        deliveries = delivered
+    deliveries = max(deliveries, _count(record.get("num_delivered")))
     headers = record.get("headers")
     text = record.get("data")
     fault = None
@@ -94,6 +92,14 @@ def _record(identifier: str, origin: str, record: dict[str, Any], deliveries: in
     else:
         fault, data = "data: is missing", json.dumps(record).encode()
     return Record(identifier, origin, subject, deliveries, data, headers if isinstance(headers, dict) else {}, fault)
+
+
+def _count(value: object) -> int:
+    """Return a count of deliveries, 1 where there is none: a record of unknown age is tried again."""
+    try:
+        return max(1, int(value))  # type: ignore[call-overload, no-any-return]
+    except (TypeError, ValueError, OverflowError):
+        return 1
 
 
 def parse_json(data: bytes) -> object:

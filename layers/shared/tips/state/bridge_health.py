@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from pydantic import ValidationError
+
+from tips import telemetry
+from tips.contracts.scoring import ConsumerHealth, NatsHealth
 from tips.state import keys
 
 if TYPE_CHECKING:
     from tips.state.table import Table
 
-_IDLE = {"last_msg_ts": None, "processed": 0, "errors": 0}
-UNKNOWN: dict[str, Any] = {"enabled": False, "consumers": {"signals": _IDLE, "feedback": _IDLE}}
+_IDLE = ConsumerHealth(last_msg_ts=None, processed=0, errors=0)
+UNKNOWN = NatsHealth(enabled=False, consumers={"signals": _IDLE, "feedback": _IDLE})
 """Without a heartbeat no bridge runs and nothing was processed."""
 
 
-def read(table: Table) -> dict[str, Any]:
-    """Return `{enabled, consumers}` of the last heartbeat."""
+def read(table: Table) -> NatsHealth:
+    """Return the last heartbeat; raises `TableUnavailable`."""
     item = table.get(*keys.BRIDGE_HEALTH, consistent=False)
     if item is None:
         return UNKNOWN
-    health: dict[str, Any] = json.loads(item["health"]["S"])
-    return health
+    try:
+        return NatsHealth.model_validate_json(item["health"]["S"])
+    except (KeyError, ValidationError):
+        telemetry.log_unforeseen("the bridge's heartbeat cannot be read")
+        return UNKNOWN

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from tips.state import keys
 from tips.state.table import retrying
 
 if TYPE_CHECKING:
-    from tips.state.table import Item, Table
+    from tips.state.table import Table
 
 PART_BYTES = 300_000
 """DynamoDB's items end at 400 KB; a longer record is kept in parts."""
+MAX_HEADER_BYTES = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,28 +34,42 @@ class DeadLetter:
 
 
 def store(table: Table, letter: DeadLetter, deadline_ms: float) -> None:
-    """Store a dead letter; storing it again replaces it. Raises `TableUnavailable`."""
+    """Store a dead letter; storing it again on the same day replaces it. Raises `TableUnavailable`."""
     now = datetime.now(UTC)
     parts = [letter.data[start : start + PART_BYTES] for start in range(0, len(letter.data), PART_BYTES)] or [b""]
+    headers = json.dumps(letter.headers)
     head = {
-        "subject": {"S": letter.subject[:256]},
-        "reason": {"S": letter.reason},
-        "headers": {"S": json.dumps(letter.headers)[:10_000]},
+        "origin": {"S": _storable(letter.origin)},
+        "identifier": {"S": _storable(letter.identifier)},
+        "subject": {"S": _storable(letter.subject)},
+        "reason": {"S": _storable(letter.reason)},
+        "headers": {"S": headers if len(headers) <= MAX_HEADER_BYTES else '{"dropped": "too long"}'},
         "num_delivered": {"N": str(letter.num_delivered)},
         "stored_at": {"S": now.isoformat()},
         "parts": {"N": str(len(parts))},
     }
+    # A stream made anew counts from 1 again: the digest keeps its letters apart from the old one's.
+    digest = hashlib.sha256(repr((letter.origin, letter.identifier)).encode() + letter.data).hexdigest()[:32]
     # The head goes last: where it is, all parts are.
-    for number in reversed(range(len(parts))):
-        item = {
+    items = [
+        {
             "pk": {"S": keys.dead_letter_day(now)},
-            "sk": {"S": f"{letter.origin[:256]}#{letter.identifier[:256]}#{number:04d}"},
+            "sk": {"S": f"{digest}#{number:04d}"},
             "ttl": {"N": str(int(now.timestamp()) + keys.DEAD_LETTER_TTL_SEC)},
-            "data": {"B": parts[number]},
+            "data": {"B": part},
             **(head if number == 0 else {}),
         }
-        retrying(deadline_ms, partial(_put, table, item))
+        for number, part in reversed(list(enumerate(parts)))
+    ]
+
+    def attempt(bounded: Table, _: bool) -> None:
+        while items:
+            bounded.put(items[0])
+            del items[0]
+
+    retrying(table, deadline_ms, attempt)
 
 
-def _put(table: Table, item: Item, _: bool) -> None:
-    table.put(item)
+def _storable(text: str) -> str:
+    """Return at most 256 characters that a table takes: JSON may hold half of a surrogate pair."""
+    return text[:256].encode("utf-8", "replace").decode()

@@ -175,7 +175,7 @@ def read_decision(item: Item) -> RememberedDecision:
 def reactions_value(log: ReactionLog) -> Item:
     """JSON text, because Python's float repr is exact and DynamoDB's decimal is not."""
     counted = None if log.counted is None else asdict(log.counted)
-    return {"S": json.dumps({"counted": counted, "learned": log.learned, "event_ids": log.event_ids})}
+    return {"S": json.dumps({"counted": counted, "learned_reward": log.learned_reward, "event_ids": log.event_ids})}
 
 
 def _read_reactions(item: Item) -> ReactionLog:
@@ -183,4 +183,4 @@ def _read_reactions(item: Item) -> ReactionLog:
         return ReactionLog()
     stored = json.loads(item["reactions"]["S"])
     counted = None if stored["counted"] is None else Reaction(**stored["counted"])
-    return ReactionLog(counted, stored["learned"], tuple(stored["event_ids"]))
+    return ReactionLog(counted, stored["learned_reward"], tuple(stored["event_ids"]))

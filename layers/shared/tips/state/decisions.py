@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 from tips.state import decision_codec, keys
@@ -31,9 +32,11 @@ def newest(table: Table, user_id: str, limit: int) -> list[RememberedDecision]:
 
 def newest_that_showed(table: Table, user_id: str, tip_id: str, at_us: int) -> str | None:
     """Return the id of the person's newest decision that showed the tip at or before `at_us`."""
+    # The index does not know which decisions have expired; their ids tell.
+    oldest_us = time.time_ns() // 1000 - keys.DECISION_TTL_SEC * 1_000_000
     found = table.query(
         keys.user(user_id),
-        keys.tip(tip_id, ""),
+        keys.tip(tip_id, keys.last_ulid_at(oldest_us)),
         keys.tip(tip_id, keys.last_ulid_at(at_us)),
         limit=1,
         index=keys.TIP_INDEX,

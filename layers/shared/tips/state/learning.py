@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tips.bandit.statistics import Statistics
+from tips.errors import LearningUnreadable
 from tips.state import keys
 from tips.state.floats import pack_floats, unpack_floats
 from tips.state.table import retrying
@@ -46,12 +47,12 @@ class UserLearning:
     policies: Mapping[str, PolicyLearning] = field(default_factory=dict)
 
     def statistics(self, policy: str, schema_hash: str, dimension: int) -> Statistics:
-        """Return the policy's statistics, empty ones if it has none; raises `ValueError` on another schema."""
+        """Return the policy's statistics, empty ones if it has none; raises `LearningUnreadable` on another schema."""
         learned = self.policies.get(policy)
         if learned is None:
             return Statistics.empty(dimension)
         if learned.schema_hash != schema_hash:
-            raise ValueError(f"statistics of {policy} are of schema {learned.schema_hash}, not {schema_hash}")
+            raise LearningUnreadable(f"statistics of {policy} are of schema {learned.schema_hash}, not {schema_hash}")
         return learned.statistics
 
     def has_decision(self, decision: RememberedDecision) -> bool:
@@ -108,14 +109,20 @@ def learning_item(user_id: str, learning: UserLearning) -> Item:
 
 
 def read_learning(item: Item | None) -> UserLearning:
+    """Return what the item holds; raises `LearningUnreadable`."""
     if item is None:
         return UserLearning()
-    return UserLearning(
-        revision=int(item["rev"]["N"]),
-        epoch=int(item["epoch"]["N"]),
-        epoch_at=int(item["epoch_at"]["N"]),
-        policies={name: unpack_statistics(value["B"]) for name, value in item["policies"]["M"].items()},
-    )
+    try:
+        return replace(
+            _without_policies(item),
+            policies={name: unpack_statistics(value["B"]) for name, value in item["policies"]["M"].items()},
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise LearningUnreadable("what was learned of this user cannot be read") from error
+
+
+def _without_policies(item: Item) -> UserLearning:
+    return UserLearning(int(item["rev"]["N"]), int(item["epoch"]["N"]), int(item["epoch_at"]["N"]))
 
 
 def read(table: Table, user_id: str) -> UserLearning:
@@ -144,10 +151,16 @@ def write(user_id: str, learning: UserLearning) -> dict[str, Any]:
 def reset(table: Table, user_id: str, deadline_ms: float) -> int:
     """Forget what was learned of a person, under all policies. Returns the new epoch."""
 
-    def attempt(_: bool) -> int:
-        learning = read(table, user_id)
-        cleared = UserLearning(learning.revision, learning.epoch + 1, time.time_ns() // 1000)
-        table.transact([write(user_id, cleared)])
+    at_us = time.time_ns() // 1000
+
+    def attempt(bounded: Table, ambiguous: bool) -> int:
+        item = bounded.get(keys.user(user_id), keys.LEARNING)
+        # What is to be forgotten need not be readable.
+        known = UserLearning() if item is None else _without_policies(item)
+        if ambiguous and known.epoch_at == at_us:
+            return known.epoch
+        cleared = replace(known, epoch=known.epoch + 1, epoch_at=at_us)
+        bounded.transact([write(user_id, cleared)])
         return cleared.epoch
 
-    return retrying(deadline_ms, attempt)
+    return retrying(table, deadline_ms, attempt)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from tips.errors import WriteConflict
+from tips.errors import ConditionNotMet
 from tips.state import keys
 from tips.state.table import retrying
 
@@ -52,7 +52,15 @@ def _unless_later(
 
 
 def tip_served(table: Table, user_id: str, decision_id: str, shown_at_us: int, deadline_ms: float) -> bool:
-    """Remember when a decision's tip was first shown. Returns False when that changes nothing."""
+    """Remember when a decision's tip was first shown. Returns False when that changes nothing.
+
+    A tip is shown no earlier than it was decided, and no later than somebody says so.
+    """
+    try:
+        decided_at_us = keys.decided_at_us(decision_id)
+    except ValueError:
+        return False  # no id of ours
+    shown_at_us = min(max(shown_at_us, decided_at_us), time.time_ns() // 1000)
     return _write_if(
         table,
         (keys.user(user_id), keys.decision(decision_id)),
@@ -73,11 +81,11 @@ def _write_if(
     names: dict[str, str],
     deadline_ms: float,
 ) -> bool:
-    def attempt(_: bool) -> bool:
+    def attempt(bounded: Table, _: bool) -> bool:
         try:
-            table.update(*key, expression, condition, values, names)
-        except WriteConflict:
+            bounded.update(*key, expression, condition, values, names)
+        except ConditionNotMet:
             return False
         return True
 
-    return retrying(deadline_ms, attempt)
+    return retrying(table, deadline_ms, attempt)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import copy
+import math
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, ConnectTimeoutError, EndpointConnectionError
 from botocore.session import Session
 
 from tips import telemetry
-from tips.errors import TableUnavailable, WriteConflict
+from tips.errors import ConditionNotMet, TableUnavailable, WriteConflict
 
 if TYPE_CHECKING:
     from tips.settings import Settings
@@ -20,13 +22,9 @@ if TYPE_CHECKING:
 Item = dict[str, Any]
 """An item in DynamoDB's own JSON: {"name": {"S": ...}}."""
 
-_CONFLICTS = {
-    "ConditionalCheckFailedException",
-    "ConditionalCheckFailed",
-    "TransactionConflictException",
-    "TransactionConflict",
-    "TransactionInProgressException",
-}
+_NOT_MET = {"ConditionalCheckFailedException", "ConditionalCheckFailed"}
+_CONFLICTS = {"TransactionConflictException", "TransactionConflict", "TransactionInProgressException"} | _NOT_MET
+_WRITES = {"put_item", "update_item", "transact_write_items"}
 _session = Session()
 # Not the seeded generator: a restored snapshot would make every clone wait equally long.
 _jitter = random.SystemRandom()
@@ -36,9 +34,11 @@ T = TypeVar("T")
 class Table:
     """One DynamoDB table.
 
-    Every call is one request: it ends within `timeout_ms` and is never retried here. Raises `WriteConflict` when a
-    condition did not hold, else `TableUnavailable`.
+    Every call is one request: it ends within `timeout_ms` and is never retried here. Raises `ConditionNotMet` or
+    `WriteConflict` for the sake of other writers, else `TableUnavailable`.
     """
+
+    _deadline = math.inf
 
     def __init__(self, settings: Settings, timeout_ms: float) -> None:
         self.name = settings.table_name
@@ -55,6 +55,12 @@ class Table:
                 tcp_keepalive=True,
             ),
         )
+
+    def until(self, deadline: float) -> Self:
+        """Return the same table, on which no call begins after `deadline` (of `time.monotonic`)."""
+        bounded = copy.copy(self)
+        bounded._deadline = deadline
+        return bounded
 
     def get(self, pk: str, sk: str, *, consistent: bool = True) -> Item | None:
         answer = self._call("get_item", Key=_key(pk, sk), ConsistentRead=consistent)
@@ -115,6 +121,8 @@ class Table:
     def _call(self, operation: str, *, named: bool = True, **arguments: Any) -> Any:
         if named:
             arguments["TableName"] = self.name
+        if time.monotonic() > self._deadline:
+            raise TableUnavailable("the table did not answer in time")
         try:
             answer = getattr(self._client, operation)(**arguments)
             # botocore reads a body that is no JSON as an empty answer; only DynamoDB's own carry a request id.
@@ -123,12 +131,13 @@ class Table:
             return answer
         except ClientError as error:
             raise _fault(operation, error) from None
-        except (BotoCoreError, ValueError) as error:
+        except (BotoCoreError, ValueError, TypeError, KeyError, AttributeError) as error:
+            # All but the first are botocore's when an answer has not DynamoDB's shape.
             telemetry.count("TableFault")
             telemetry.logger.warning(
                 "table did not answer", extra={"operation": operation, "fault": type(error).__name__}
             )
-            sent = not isinstance(error, ConnectTimeoutError | EndpointConnectionError)
+            sent = operation in _WRITES and not isinstance(error, ConnectTimeoutError | EndpointConnectionError)
             raise TableUnavailable("the table did not answer", ambiguous=sent) from None
 
 
@@ -147,26 +156,29 @@ def _fault(operation: str, error: ClientError) -> Exception:
     detail = error.response.get("Error", {})
     code = detail.get("Code", "")
     reasons = {reason.get("Code", "None") for reason in error.response.get("CancellationReasons", ())} - {"None"}
+    if code in _NOT_MET or (reasons and reasons <= _NOT_MET):
+        return ConditionNotMet()
     if code in _CONFLICTS or (reasons and reasons <= _CONFLICTS):
         return WriteConflict()
     telemetry.count("TableFault")
     telemetry.logger.warning("table refused", extra={"operation": operation, "fault": code, "reasons": sorted(reasons)})
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    return TableUnavailable("the table refused the request", ambiguous=status >= 500)
+    return TableUnavailable("the table refused the request", ambiguous=operation in _WRITES and status >= 500)
 
 
-def retrying(deadline_ms: float, attempt: Callable[[bool], T]) -> T:
-    """Call `attempt(ambiguous)` until it succeeds, conflicts and faults retried with jitter until the deadline.
+def retrying(table: Table, deadline_ms: float, attempt: Callable[[Table, bool], T]) -> T:
+    """Call `attempt(table, ambiguous)` until it succeeds, with conflicts and faults retried until the deadline.
 
-    `ambiguous` tells an attempt that an earlier one may have been carried out although it reported a fault.
-    Raises `TableUnavailable` at the deadline.
+    `ambiguous` tells an attempt that an earlier one's write may have been carried out although it reported a fault.
+    Raises `TableUnavailable` at the deadline, or as much later as one call may take.
     """
     deadline = time.monotonic() + deadline_ms / 1000
+    bounded = table.until(deadline)
     ambiguous = False
     pause = 0.01
     while True:
         try:
-            return attempt(ambiguous)
+            return attempt(bounded, ambiguous)
         except WriteConflict:
             fault = TableUnavailable("too many writers at the same time")
         except TableUnavailable as error:
