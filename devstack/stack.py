@@ -12,6 +12,7 @@ from devstack.function_url import function_url
 from devstack.http_server import Application, HttpServer
 from devstack.instances import Instances
 from devstack.invoke_api import invoke_api
+from devstack.proxies import bypass_for_loopback
 from devstack.table import TableServer, client, create_table
 from devstack.template import TEMPLATE, FunctionDefinition, Template
 
@@ -57,6 +58,7 @@ class Stack:
         self.functions: dict[str, Instances] = {}
 
     def __enter__(self) -> Self:
+        bypass_for_loopback()
         with ExitStack() as opening:
             self.table_endpoint = self._opened(opening, "table", TableServer).url
             create_table(self.table_endpoint, self.table_name, self._template)

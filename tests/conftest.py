@@ -16,6 +16,7 @@ import hypothesis
 import pytest
 
 from devstack.events import REGION, Answer, LambdaContext, url_event
+from devstack.proxies import bypass_for_loopback
 from devstack.template import ROOT, FunctionDefinition
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ _LOCAL_ENVIRONMENT = {
     "SCORE_READ_BUDGET_MS": "2000",  # moto is slow
     "SCORE_WRITE_BUDGET_MS": "2000",
 }
+bypass_for_loopback()
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # read when numpy is first imported
 
 

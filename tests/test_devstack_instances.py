@@ -86,13 +86,13 @@ def test_requests_at_the_same_time_run_in_instances_of_their_own(tiny_function: 
 
 
 def test_at_the_limit_requests_wait_and_at_last_are_refused(tiny_function: Tiny) -> None:
-    with running(tiny_function(CODE, timeout=1), limit=1) as call, ThreadPoolExecutor(4) as executor:
+    with running(tiny_function(CODE, timeout=3), limit=1) as call, ThreadPoolExecutor(4) as executor:
         call()
         waiting = list(executor.map(lambda _: call(do="sleep", seconds=0.1), range(3)))
         assert len({answer["pid"] for answer in waiting}) == 1
-        slow = executor.submit(call, do="sleep", seconds=0.95)
+        slow = executor.submit(call, do="sleep", seconds=2)
         time.sleep(0.1)
-        others = [executor.submit(call, do="sleep", seconds=0.9) for _ in range(2)]
+        others = [executor.submit(call, do="sleep", seconds=2) for _ in range(2)]
         assert slow.result()["pid"]
         refused = [error for other in others if (error := other.exception()) is not None]
         assert [type(error) for error in refused] == [Busy]

@@ -117,3 +117,13 @@ def test_the_command_says_which_port_is_taken() -> None:
     assert f"port {port}" in output
     assert "DEV_GENERATE_PORT" in output
     assert "Traceback" not in output
+
+
+def test_a_proxy_is_not_asked_for_what_is_on_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    with Stack() as stack:
+        answer = httpx.post(f"{stack.score_url}/score", json={"user_id": "ann", "candidates": CANDIDATES}).json()
+    assert (answer["degraded"], answer["logged"]) == (False, True)

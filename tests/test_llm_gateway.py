@@ -269,7 +269,7 @@ def test_a_slow_server_costs_no_more_than_the_budget(
         started = time.monotonic()
         written = write(model_at(server.url), try_sec=try_sec, total_sec=total_sec)
         took = time.monotonic() - started
-    assert at_least <= took < at_least + 1
+    assert at_least <= took < at_least + 4  # far from the server's 10 seconds, whatever else this machine does
     assert_fallback(written, attempts, ["timeout"] * attempts)
 
 
