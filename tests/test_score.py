@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import numpy as np
@@ -91,6 +92,26 @@ def test_a_decision_is_remembered_whole_and_can_be_replayed(score: Any) -> None:
     chosen = next(one for one in CANDIDATES if one["id"] == body["tip_id"])
     expected = reference.vector("egreedy-v2", chosen["features"], CONTEXT, PROFILE)
     assert list(evaluation["features"].values()) == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("context", "hour", "day"),
+    [
+        ({"timezone": "Asia/Kathmandu"}, None, None),
+        ({"timezone": "Asia/Kathmandu", "hour_of_day": 3}, 3, None),
+        ({"timezone": "Asia/Kathmandu", "day_of_week": 6}, None, 6),
+    ],
+)
+def test_a_clock_that_was_not_given_is_read_in_the_time_zone(
+    score: Any, context: dict[str, Any], hour: int | None, day: int | None
+) -> None:
+    zone = timezone(timedelta(hours=5, minutes=45))
+    before = datetime.now(zone)
+    body = score.call("POST", "/score", score_request(context=context)).json
+    after = datetime.now(zone)
+    logged = score.call("GET", f"/decisions/{body['decision_id']}", query={"user_id": "anna"}).json
+    assert logged["hour_of_day"] in ([before.hour, after.hour] if hour is None else [hour])
+    assert logged["day_of_week"] in ([before.weekday(), after.weekday()] if day is None else [day])
 
 
 def test_no_content_is_stored(score: Any, table: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from ulid import ULID
@@ -12,6 +13,7 @@ from tips.bandit.explanation import explain
 from tips.bandit.registry import policy_named
 from tips.contracts.scoring import RankedCandidate, ScoreRequest, ScoreResponse
 from tips.errors import LearningUnreadable, TableUnavailable
+from tips.features.clock import local_time
 from tips.features.vectors import Situation
 from tips.state import decisions, keys, learning
 from tips.state.learning import UserLearning
@@ -39,12 +41,14 @@ class Scorer:
                 telemetry.count("PrimeFailed")
 
     def score(self, request: ScoreRequest, policy_name: str) -> ScoreResponse:
-        """Return the answer; raises `InvalidField` for an unknown policy."""
+        """Return the answer; raises `InvalidField` for an unknown policy or time zone."""
         policy = policy_named(policy_name)
+        context = request.context
+        hour, day = local_time(context.hour_of_day, context.day_of_week, context.timezone, datetime.now(UTC))
         decision_id = str(ULID())
         learned = self._learned(request.user_id, policy)
         known = learned or UserLearning()
-        situation = Situation(request.context.hour_of_day, request.context.day_of_week, request.profile_features or {})
+        situation = Situation(hour, day, request.profile_features or {})
         statistics = known.statistics(policy.name, policy.schema.hash, policy.schema.dimension)
         features = [candidate.features for candidate in request.candidates]
         chosen, evaluation, posterior, X = choose(policy, statistics, situation, features, decision_id)

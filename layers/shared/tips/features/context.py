@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
 from typing import Any, Literal
-from zoneinfo import ZoneInfo
 
 from tips.contracts.generation import PromptContext, PromptTask
-from tips.errors import InvalidField
+from tips.features.clock import local_time
 from tips.features.profile_schema import PROFILE_FEATURES
 
 MAX_TASKS = 12
@@ -57,7 +56,7 @@ def build_context(
     Raises `InvalidField` for a time zone that does not exist.
     """
     context: dict[str, Any] = {}
-    hour, day = local_time(given, now)
+    hour, day = local_time(given.hour_of_day, given.day_of_week, given.timezone, now)
     if hour is not None:
         context |= {"hour_of_day": hour, "part_of_day": part_of_day(hour)}
     if day is not None:
@@ -81,19 +80,6 @@ def build_context(
     if habits:
         context["habits"] = habits
     return context
-
-
-def local_time(given: PromptContext, now: datetime) -> tuple[int | None, int | None]:
-    """Return hour and weekday of the person's clock: as the request says, else by its time zone, else not known."""
-    hour, day = given.hour_of_day, given.day_of_week
-    if given.timezone is not None:
-        try:
-            there = now.astimezone(ZoneInfo(given.timezone))
-        except (KeyError, ValueError, OSError):
-            raise InvalidField("must be an IANA time zone such as Europe/Berlin", field="context.timezone") from None
-        hour = there.hour if hour is None else hour
-        day = there.weekday() if day is None else day
-    return hour, day
 
 
 def part_of_day(hour: int) -> str:

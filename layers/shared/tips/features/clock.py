@@ -1,0 +1,27 @@
+"""Hour and weekday of a person's clock."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+from tips.errors import InvalidField
+
+
+def local_time(
+    hour_of_day: int | None, day_of_week: int | None, timezone: str | None, now: datetime
+) -> tuple[int | None, int | None]:
+    """Return hour (0..23) and weekday (Monday = 0): as given, else by the time zone at `now`, else not known.
+
+    Raises `InvalidField` for a time zone that does not exist.
+    """
+    if timezone is None:
+        return hour_of_day, day_of_week
+    try:
+        there = now.astimezone(ZoneInfo(timezone))
+    except (KeyError, ValueError, OSError):
+        raise InvalidField("must be an IANA time zone such as Europe/Berlin", field="context.timezone") from None
+    return (
+        there.hour if hour_of_day is None else hour_of_day,
+        there.weekday() if day_of_week is None else day_of_week,
+    )
