@@ -109,4 +109,5 @@ def test_sentences_say_what_set_the_tip_apart() -> None:
 
     assert sentence([fresh, overdue, fresh], statistics).startswith("It is overdue")
     assert sentence([overdue], statistics) == "It is the only candidate."
-    assert "by chance" in sentence([fresh, overdue], Statistics.empty(5))
+    assert "by chance" in sentence([overdue, overdue], Statistics.empty(5))
+    assert "tell the most" in sentence([fresh, overdue], Statistics.empty(5))
