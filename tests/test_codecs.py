@@ -112,6 +112,12 @@ def test_decision_round_trip(k: int, features: int, seed: int) -> None:
     assert back.active.names == original.active.names
 
 
+def test_a_decision_lives_for_90_days() -> None:
+    original = decision(1, 1)
+    decided_sec = decided_at_us(original.decision_id) // 1_000_000
+    assert int(decision_item(original)["ttl"]["N"]) - decided_sec == 90 * 86_400
+
+
 def test_a_remembered_decision_can_be_replayed() -> None:
     back = read_decision(decision_item(decision(50, 3))).decision
     logged = back.active

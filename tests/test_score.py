@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -262,3 +263,12 @@ def test_linucb_without_learning_does_not_speak_of_chance(score: Any) -> None:
     body = score.call("POST", "/score", score_request(explain=True, policy="linucb")).json
     assert body["propensity"] == 1.0
     assert "chance" not in body["explanation"]["sentence"]
+
+
+def test_no_log_line_names_the_person(score: Any, caplog: Any, capsys: Any) -> None:
+    caplog.set_level(logging.DEBUG)
+    score.call("POST", "/score", score_request(user_id="anna-secret"))
+    for path in ("/stats/anna-secret", "/features/anna-secret", "/nowhere/anna-secret"):
+        score.call("GET", path)
+    ours = [repr(record.__dict__) for record in caplog.records if not record.name.startswith(("botocore", "urllib3"))]
+    assert "secret" not in "".join(ours) + capsys.readouterr().out

@@ -145,3 +145,5 @@ def test_a_dead_letter_of_many_parts_goes_on_where_a_fault_stopped_it() -> None:
     stored = [arguments["Item"]["sk"]["S"][-4:] for _, arguments in client.calls]
     assert stored == ["0002", "0001", "0001", "0000"]
     assert client.calls[-1][1]["Item"]["subject"] == {"S": "?"}
+    lives_sec = int(client.calls[-1][1]["Item"]["ttl"]["N"]) - time.time()
+    assert 29.9 * 86_400 < lives_sec < 30.1 * 86_400
