@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from devstack.events import url_event
 from tests.requests import CANDIDATES, score_request
 
 
@@ -235,3 +236,11 @@ def test_an_event_that_is_no_request(score: Any, event: Any) -> None:
     answer = score.invoke(event)
     assert answer["statusCode"] == 400
     assert json.loads(answer["body"])["error"]["code"] == "malformed_request"
+
+
+@pytest.mark.parametrize(
+    ("change", "status"), [({"body": {"a": 1}}, 400), ({"body": 7}, 400), ({"headers": None}, 200)]
+)
+def test_an_event_that_only_a_hand_would_write(score: Any, change: dict[str, Any], status: int) -> None:
+    event = {**url_event("POST", "/score", score_request()), **change}
+    assert score.invoke(event)["statusCode"] == status

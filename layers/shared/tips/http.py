@@ -133,6 +133,8 @@ def _readable(event: Any) -> dict[str, Any]:
     except (TypeError, KeyError, AttributeError):
         raise MalformedRequest("the event is not a function URL's request (payload format 2.0)") from None
     body = event.get("body") or ""
+    if not isinstance(body, str):
+        raise MalformedRequest("the event's body is not text", field="body")
     try:
         if event.get("isBase64Encoded"):
             raw = base64.b64decode(body, validate=True)
@@ -146,7 +148,8 @@ def _readable(event: Any) -> dict[str, Any]:
     if len(raw) > MAX_BODY_BYTES:
         raise BodyTooLarge(f"the body must be at most {MAX_BODY_BYTES} bytes", field="body")
     # Every body is JSON here, whatever a client (curl -d, for one) says that it is.
-    headers = {name: value for name, value in event.get("headers", {}).items() if name.lower() != "content-type"}
+    sent = event.get("headers") or {}
+    headers = {name: value for name, value in sent.items() if name.lower() != "content-type"}
     if body:
         headers["content-type"] = "application/json"
     context = {**event["requestContext"], "http": http}
