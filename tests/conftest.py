@@ -21,6 +21,7 @@ from devstack.template import ROOT, FunctionDefinition
 
 if TYPE_CHECKING:
     from devstack.table import TableServer
+    from tips.state.table import Table
 
 # A slow machine is no fault of an example.
 hypothesis.settings.register_profile(
@@ -180,3 +181,21 @@ def tiny_function(tmp_path: Path) -> Callable[..., FunctionDefinition]:
         return FunctionDefinition(name, folder, timeout=timeout)
 
     return make
+
+
+@pytest.fixture
+def score(load_function: Callable[..., LoadedFunction], table: LocalTable) -> LoadedFunction:
+    return load_function("score")
+
+
+@pytest.fixture
+def consume(load_function: Callable[..., LoadedFunction], table: LocalTable) -> LoadedFunction:
+    return load_function("consume")
+
+
+@pytest.fixture
+def client(table: LocalTable) -> Table:
+    """The table as the functions' own code sees it."""
+    from tests.requests import connect
+
+    return connect(table)

@@ -1,8 +1,13 @@
-"""Requests as a recommender sends them."""
+"""Requests as a recommender sends them, and what they left behind."""
 
 from __future__ import annotations
 
 from typing import Any
+
+from ulid import ULID
+
+from tips.settings import Settings
+from tips.state.table import Table
 
 CANDIDATES: list[dict[str, Any]] = [
     {"id": "report", "kind": "task", "source": "todoist", "features": {"is_overdue": True, "priority": 4}},
@@ -27,3 +32,17 @@ def score_request(**changes: Any) -> dict[str, Any]:
         "profile_features": PROFILE,
         **changes,
     }
+
+
+def stats(score: Any, path: str = "/stats/anna") -> tuple[int, float]:
+    """Return pulls and cumulative reward."""
+    body = score.call("GET", path).json
+    return body["pulls"], body["cumulative_reward"]
+
+
+def decided_at_us(decision_id: str) -> int:
+    return round(ULID.from_str(decision_id).timestamp * 1_000_000)
+
+
+def connect(table: Any) -> Table:
+    return Table(Settings(table_name=table.name, dynamodb_endpoint=table.endpoint), timeout_ms=5000)

@@ -12,11 +12,6 @@ from devstack.events import url_event
 from tests.requests import CANDIDATES, score_request
 
 
-@pytest.fixture
-def score(load_function: Any, table: Any) -> Any:
-    return load_function("score")
-
-
 def with_features(**features: Any) -> dict[str, Any]:
     return score_request(candidates=[{"id": "a", "features": features}])
 

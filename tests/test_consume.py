@@ -58,16 +58,6 @@ def failed(*identifiers: str) -> dict[str, Any]:
     return {"batchItemFailures": [{"itemIdentifier": one} for one in identifiers]}
 
 
-@pytest.fixture
-def consume(load_function: Any, table: Any) -> Any:
-    return load_function("consume")
-
-
-@pytest.fixture
-def score(load_function: Any, table: Any) -> Any:
-    return load_function("score")
-
-
 def batch(subject: str, payload: Any, **options: Any) -> dict[str, Any]:
     return jetstream_batch([(subject, envelope(payload))], **options)
 

@@ -26,11 +26,6 @@ ROUTES = {
 }
 
 
-@pytest.fixture
-def score(load_function: Any, table: Any) -> Any:
-    return load_function("score")
-
-
 @pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE], ids=["good", "bad"])
 @pytest.mark.parametrize("route", ROUTES)
 def test_every_answer_keeps_the_contract(score: Any, route: str, mode: GenerationMode) -> None:

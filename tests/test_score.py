@@ -19,11 +19,6 @@ from tips.bandit.registry import policy_named
 PATHS = [("/score", "egreedy-v2"), ("/score/egreedy", "egreedy-v1"), ("/score/egreedy/v2", "egreedy-v2")]
 
 
-@pytest.fixture
-def score(load_function: Any, table: Any) -> Any:
-    return load_function("score")
-
-
 @pytest.mark.parametrize(("path", "policy"), PATHS)
 def test_each_path_answers_with_its_policy(score: Any, path: str, policy: str) -> None:
     answer = score.call("POST", path, score_request())
