@@ -5,17 +5,18 @@ ARCH ?= $(shell uname -m | sed -e s/aarch64/arm64/ -e s/amd64/x86_64/)
 BUILD_DIR ?= .aws-sam/build
 
 PYTHON := .venv/bin/python
+BENCH_PYTHON := .venv-bench/bin/python
 SAM := scripts/sam_offline.sh
 
 export PY ARCH
 export UV_PYTHON_DOWNLOADS := never# an interpreter is found, never fetched
 
 # The layer's package, and the repository itself for devstack and tests. Functions are loaded from their own folders.
-demo dev test ci-full: export PYTHONPATH := $(CURDIR)/layers/shared:$(CURDIR)
+demo dev test ci-full bench-learning: export PYTHONPATH := $(CURDIR)/layers/shared:$(CURDIR)
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help demo dev test ci-full lint format validate build lock audit clean env env-sam
+.PHONY: help demo dev test ci-full bench-learning lint format validate build lock audit clean env env-sam env-bench
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-16s %s\n", $$1, $$2}'
@@ -34,6 +35,9 @@ test: env env-sam ## all tests; ARGS="-k word" is passed on to pytest
 
 ci-full: env env-sam ## the same with the tests marked `long`
 	$(PYTHON) -m pytest $(PARALLEL) -m "" $(ARGS)
+
+bench-learning: env-bench ## how well the policies learn, beside their peers: bench/learning.json; ARGS=--quick
+	$(BENCH_PYTHON) -m bench.learning --out bench/learning.json $(ARGS)
 
 lint: env ## formatting, ruff, mypy strict; changes nothing
 	$(PYTHON) -m ruff format --check .
@@ -66,7 +70,12 @@ clean: ## remove build results and caches; the environments stay
 # Both return at once when the pins and the interpreter are those of the last installation.
 env:
 	@python="$$(scripts/find_python.sh)" && "$$python" scripts/environment.py .venv requirements/dev.txt
+	@cmp -s scripts/tips.sh .venv/bin/tips || install -m 755 scripts/tips.sh .venv/bin/tips
 
 # aws-sam-cli pins its own boto3, so it cannot share .venv.
 env-sam: env
 	@python="$$(scripts/find_python.sh)" && "$$python" scripts/environment.py .venv-sam requirements/sam.txt --tools .venv
+
+# Peers bring pandas, scipy and the like: not among what is tested or deployed.
+env-bench: env
+	@python="$$(scripts/find_python.sh)" && "$$python" scripts/environment.py .venv-bench requirements/bench.txt --tools .venv

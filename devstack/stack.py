@@ -15,6 +15,7 @@ from devstack.invoke_api import invoke_api
 from devstack.proxies import bypass_for_loopback
 from devstack.table import TableServer, client, create_table
 from devstack.template import TEMPLATE, FunctionDefinition, Template
+from devstack.ttl import TimeToLive
 
 _LOCAL = {"SCORE_READ_BUDGET_MS": "2000", "SCORE_WRITE_BUDGET_MS": "2000"}  # moto is slow
 
@@ -24,10 +25,11 @@ class PortTaken(Exception):
 
 
 class Stack:
-    """The table, the function URLs of score and generate, and the Invoke API, from entering to leaving.
+    """The table with its time to live, the function URLs of score and generate, and the Invoke API, while entered.
 
     Ports: 0 takes a free one. `environment`: the caller's; it sets those variables that the template declares for a
-    function. `log`: where the functions' logs go, a file or its descriptor. Raises `PortTaken`.
+    function. `log`: where the functions' logs go, a file or its descriptor. `ttl_interval`: seconds between two looks
+    for items whose time is over. Raises `PortTaken`.
     """
 
     def __init__(
@@ -40,6 +42,7 @@ class Stack:
         environment: Mapping[str, str] | None = None,
         log: int | IO[Any] = 2,
         max_instances: int = 8,
+        ttl_interval: float = 1.0,
         table_name: str = "tips",
         template: Path = TEMPLATE,
     ) -> None:
@@ -52,6 +55,7 @@ class Stack:
         self._environment = os.environ if environment is None else environment
         self._log = log
         self._max_instances = max_instances
+        self._ttl_interval = ttl_interval
         self._template = Template(template)
         self._open = ExitStack()
         self.table_name = table_name
@@ -71,11 +75,27 @@ class Stack:
             self.score_url = self._served(opening, "score", function_url(self.functions["ScoreFunction"]))
             self.generate_url = self._served(opening, "generate", function_url(self.functions["GenerateFunction"]))
             self.invoke_url = self._served(opening, "invoke", invoke_api(self.functions))
+            self._started_time_to_live(opening)
             self._open = opening.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._open.close()
+
+    def _started_time_to_live(self, opening: ExitStack) -> None:
+        time_to_live = TimeToLive(
+            client(self.table_endpoint),
+            self.table_name,
+            self._template,
+            self.functions[self._template.stream_trigger().function],
+            interval=self._ttl_interval,
+            log=self._write_log,
+        )
+        time_to_live.start()
+        opening.callback(time_to_live.stop)
+
+    def _write_log(self, line: str) -> None:
+        os.write(self._log if isinstance(self._log, int) else self._log.fileno(), f"{line}\n".encode())
 
     def _served(self, opening: ExitStack, name: str, application: Application) -> str:
         return self._opened(opening, name, lambda port: HttpServer(name, application, port)).url

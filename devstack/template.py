@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -57,6 +58,16 @@ class FunctionDefinition:
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class StreamTrigger:
+    """What hands the table's stream to a function. `patterns`: filters, of which a record must pass one."""
+
+    function: str
+    patterns: tuple[Mapping[str, Any], ...]
+    batch_size: int
+    max_record_age_sec: int
+
+
 class Template:
     """A template with its parameters at their defaults, or at what `parameters` says.
 
@@ -85,6 +96,20 @@ class Template:
             raise ValueError(f"the template must have one table, not {len(tables)}")
         properties: dict[str, Any] = self.resolve(next(iter(tables.values())))
         return properties
+
+    def stream_trigger(self) -> StreamTrigger:
+        """Return the trigger on the table's stream. Raises `ValueError` unless there is exactly one."""
+        mappings = [self.resolve(one) for one in self.resources("AWS::Lambda::EventSourceMapping").values()]
+        triggers = [one for one in mappings if one["EventSourceArn"].endswith(".StreamArn")]
+        if len(triggers) != 1:
+            raise ValueError(f"the table's stream must have one trigger, not {len(triggers)}")
+        (trigger,) = triggers
+        return StreamTrigger(
+            function=trigger["FunctionName"].removesuffix(".Alias"),
+            patterns=tuple(json.loads(each["Pattern"]) for each in trigger["FilterCriteria"]["Filters"]),
+            batch_size=trigger["BatchSize"],
+            max_record_age_sec=trigger["MaximumRecordAgeInSeconds"],
+        )
 
     def functions(self) -> dict[str, FunctionDefinition]:
         """Return every function by logical id, with `Globals` merged in."""

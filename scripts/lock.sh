@@ -23,6 +23,8 @@ compile requirements/sam "$@"
 # Everything else follows dev's versions, so that the tests ran with what is deployed.
 follow="-c requirements/dev.txt"
 compile requirements/uv $follow
+# Those that `make bench` compares with, beside what they are compared with.
+compile requirements/bench $follow
 compile layers/shared/requirements $follow
 
 # A function never carries what the layer has.
@@ -30,10 +32,10 @@ in_layer=$(names layers/shared/requirements.txt)
 compile functions/score/requirements $follow $in_layer
 compile functions/consume/requirements $follow $in_layer
 
-# LiteLLM requires these but does not import them for chat completions; they are 60 MB. tests/test_build.py completes
+# LiteLLM requires these but does not import them for chat completions; they are 45 MB. tests/test_build.py completes
 # a call without them. The Lambda runtime has a boto3 of its own, should a Bedrock model be called directly.
 unused=
-for package in boto3 botocore s3transfer python-dateutil six \
+for package in boto3 s3transfer \
     tokenizers huggingface-hub hf-xet fsspec filelock tqdm regex \
     jsonschema jsonschema-specifications referencing rpds-py; do
     unused="$unused --no-emit-package $package"

@@ -129,6 +129,30 @@ def sqs(*records: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def reward_wait_over(decision_id: str) -> dict[str, Any]:
+    """Return the event of the table's stream after TTL removed the marker of a decision's reward wait."""
+    return {
+        "Records": [
+            {
+                "eventID": "c4ca4238a0b923820dcc509a6f75849b",
+                "eventName": "REMOVE",
+                "eventVersion": "1.1",
+                "eventSource": "aws:dynamodb",
+                "awsRegion": "eu-west-1",
+                "dynamodb": {
+                    "ApproximateCreationDateTime": 1795163400,
+                    "Keys": {"pk": {"S": f"U#{USER}"}, "sk": {"S": f"W#{decision_id}"}},
+                    "SequenceNumber": "100000000000000000001",
+                    "SizeBytes": 42,
+                    "StreamViewType": "KEYS_ONLY",
+                },
+                "userIdentity": {"type": "Service", "principalId": "dynamodb.amazonaws.com"},
+                "eventSourceARN": "arn:aws:dynamodb:eu-west-1:123456789012:table/tips/stream/2026-11-01T00:00:00.000",
+            }
+        ]
+    }
+
+
 SYNCED = record("signals.task.synced", 1, {"user_id": USER, "task_count": 12, "synced_at": AT, "source": "todoist"})
 SERVED = record("signals.tip.served", 2, {"user_id": USER, "tip_id": "task-report", "kind": "task", "shown_at": AT})
 SIGNAL_FEEDBACK = record(
@@ -164,6 +188,7 @@ FILES: dict[str, dict[str, Any]] = {
     "consume_unknown_subject.json": batch(UNKNOWN),
     "consume_mixed_one_bad.json": batch(SYNCED, SERVED, BAD, SIGNAL_FEEDBACK),
     "consume_sqs.json": sqs(SYNCED, FEEDBACK),
+    "consume_reward_wait_over.json": reward_wait_over("01M7YYVCV6EATNRANDWSNHRZSN"),
 }
 
 

@@ -32,7 +32,7 @@ hypothesis.settings.load_profile("any-machine")
 _load_numbers = itertools.count(1)
 
 # What would make a test depend on the machine that runs it.
-_FOREIGN_VARIABLES = ("AWS_", "LITELLM_", "NATS_", "DEV_", "SCORE_", "POWERTOOLS_")
+_FOREIGN_VARIABLES = ("AWS_", "LITELLM_", "NATS_", "DEV_", "SCORE_", "POWERTOOLS_", "CONFIG_", "PRIOR_", "REWARD_")
 _LOCAL_ENVIRONMENT = {
     "AWS_ACCESS_KEY_ID": "local",
     "AWS_SECRET_ACCESS_KEY": "local",
@@ -50,7 +50,10 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # read when numpy is first i
 
 @pytest.fixture(autouse=True)
 def _isolated_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    own = ("TABLE_NAME", "DYNAMODB_ENDPOINT", "ACTIVE_POLICY", "DEFAULT_PROMPT_VERSION", "TABLE_DEADLINE_MS")
+    own = (
+        *("TABLE_NAME", "DYNAMODB_ENDPOINT", "ACTIVE_POLICY", "DEFAULT_PROMPT_VERSION", "TABLE_DEADLINE_MS"),
+        *("DEFAULT_REWARD", "HALF_LIFE_DAYS", "MIN_EXPLORE"),
+    )
     for name in list(os.environ):
         if name in own or name.startswith(_FOREIGN_VARIABLES):
             monkeypatch.delenv(name)

@@ -18,7 +18,10 @@ ANSWERS = {
     "nonsense": (200, "<html>not DynamoDB</html>"),
     "empty": (200, ""),
     "list": (200, "[1, 2]"),
-    "misshapen": (200, '{"Item": 5, "Items": 5, "Responses": 5, "Attributes": 5}'),
+    "misshapen": (
+        200,
+        json.dumps(dict.fromkeys(("Item", "Items", "Responses", "UnprocessedItems", "ItemCollectionMetrics"), 5)),
+    ),
     "forbidden": (400, json.dumps({"__type": "com.amazon.coral.service#AccessDeniedException", "message": "no"})),
 }
 

@@ -40,6 +40,40 @@ def vector(schema: str, candidate: dict, context: dict, profile: dict) -> Vector
     return x
 
 
+def crossed(candidate: dict, context: dict, profile: dict) -> Vector:  # type: ignore[type-arg]
+    """The vector of one candidate (with kind, source, prompt_version and features) under `crossed-v3`."""
+    features = candidate.get("features") or {}
+    kind, source, prompt = (candidate.get(name) for name in ("kind", "source", "prompt_version"))
+    hour, day = context.get("hour_of_day"), context.get("day_of_week")
+    sin = math.sin(2 * math.pi * hour / 24) if hour is not None else 0.0
+    cos = math.cos(2 * math.pi * hour / 24) if hour is not None else 0.0
+    weekend = 0.0 if day is None else (1.0 if day in (5, 6) else -0.4)
+    overdue = 1.0 if features.get("is_overdue") else 0.0
+    age = max(0, min(30, features.get("task_age_days") or 0)) / 30
+    priority = ((features.get("priority") or 1) - 1) / 3
+    task = 1.0 if kind == "task" else 0.0
+    other = 1.0 if kind in ("advice", "insight", "reminder") else 0.0
+
+    def rate(name: str) -> float:
+        return 0.0 if profile.get(name) is None else 2 * profile[name] - 1
+
+    preferred = profile.get("preferred_hour")
+    around = 0.0 if preferred is None or hour is None else math.cos(2 * math.pi * (preferred - hour) / 24)
+    dwell = max(0.0, min(1.0, (profile.get("mean_dwell_ms_30d") or 0.0) / 600000))
+    volume = max(0.0, min(1.0, math.log(1 + (profile.get("tip_volume_30d") or 0.0)) / math.log(101)))
+    x = [1.0]
+    x += [1.0 if kind == one else 0.0 for one in ("task", "advice", "insight", "reminder")]
+    x += [1.0 if source == one else 0.0 for one in ("llm", "advice", "fallback")]
+    x.append(1.0 if source not in (None, "todoist", "llm", "advice", "fallback") else 0.0)
+    x += [1.0 if prompt == one else 0.0 for one in ("v1", "v2-mentor", "v3-few-shot")]
+    x.append(1.0 if prompt not in (None, "v1", "v2-mentor", "v3-few-shot") else 0.0)
+    x += [overdue, age, priority]
+    x += [part * what for what in (task, other, overdue, priority) for part in (sin, cos)]
+    x += [weekend * what for what in (task, other, priority)]
+    x += [rate("completion_rate_30d") * task, around * task]
+    return [*x, rate("dismiss_rate_30d") * other, dwell * other, volume * other]
+
+
 def solve(a: Matrix, b: Vector) -> Vector:
     """Gaussian elimination with partial pivoting."""
     n = len(b)

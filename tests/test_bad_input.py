@@ -221,7 +221,7 @@ def test_a_decision_needs_its_user(score: Any) -> None:
 
 def test_messages_say_what_would_be_right(score: Any) -> None:
     message = score.call("POST", "/score", score_request(policy="thompson")).json["error"]["message"]
-    assert "egreedy-v1, egreedy-v2, linucb" in message
+    assert "egreedy-v1, egreedy-v2, igw-ucb, lints, linucb, squarecb" in message
     message = score.call("POST", "/score", with_features(priority=5)).json["error"]["message"]
     assert message == "must be from 1 to 4"
 

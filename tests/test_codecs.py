@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import random
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,16 +14,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ulid import ULID
 
-from tips.bandit.decision import Decision, choose
+from tests.deciding import choose
+from tips.bandit.decision import Decision, Evaluation, replay
 from tips.bandit.registry import POLICIES, policy_named
 from tips.bandit.rewards import Reaction, ReactionLog
 from tips.bandit.statistics import Statistics
-from tips.errors import LearningUnreadable
-from tips.features.vectors import Situation
+from tips.features.vectors import Candidate, Situation
 from tips.state.decision_codec import decision_item, reactions_value, read_decision
 from tips.state.keys import decided_at_us, last_ulid_at, tip
 from tips.state.learning import (
-    PolicyLearning,
+    SchemaLearning,
     UserLearning,
     learning_item,
     pack_statistics,
@@ -31,43 +32,50 @@ from tips.state.learning import (
 )
 
 
-def statistics(d: int, seed: int) -> Statistics:
+def statistics(d: int, seed: int, half_life: int = 0) -> Statistics:
     rng = np.random.default_rng(seed)
     learned = Statistics.empty(d)
     for _ in range(4):
-        learned = learned.observe(rng.normal(size=d), float(rng.normal()), without_decision=bool(rng.integers(2)))
+        x, reward, without = rng.normal(size=d), float(rng.normal()), bool(rng.integers(2))
+        learned = learned.learn(x, 10**15, None, reward, half_life=half_life, without_decision=without)
     return learned
 
 
-@given(st.integers(1, 32), st.integers(0, 2**32 - 1), st.integers(0, 2**52))
-def test_learning_round_trip(d: int, seed: int, at: int) -> None:
-    learned = PolicyLearning(statistics(d, seed), "0123456789abcdef", at)
-    learning = UserLearning(3, 2, at, {"egreedy-v2": learned})
+@given(st.integers(1, 32), st.integers(0, 2**32 - 1), st.integers(0, 2**52), st.sampled_from([0, 86_400_000_000]))
+def test_learning_round_trip(d: int, seed: int, at: int, half_life: int) -> None:
+    names = tuple(f"name-{i}" for i in range(d))
+    learned = SchemaLearning(statistics(d, seed, half_life), "some-schema", names, at)
+    learning = UserLearning(3, 2, at, {"0123456789abcdef": learned})
     back = read_learning(learning_item("someone", learning))
-    again = back.policies["egreedy-v2"]
+    again = back.schemas["0123456789abcdef"]
     np.testing.assert_array_equal(again.statistics.xx, learned.statistics.xx)
     np.testing.assert_array_equal(again.statistics.rx, learned.statistics.rx)
-    assert again.statistics.pulls == learned.statistics.pulls
-    assert again.statistics.pulls_without_decision == learned.statistics.pulls_without_decision
-    assert again.statistics.cumulative_reward == learned.statistics.cumulative_reward
-    assert (again.schema_hash, again.updated_at) == (learned.schema_hash, at)
+    for field in dataclasses.fields(Statistics)[2:]:
+        assert getattr(again.statistics, field.name) == getattr(learned.statistics, field.name)
+    assert (again.schema, again.names, again.updated_at) == ("some-schema", names, at)
     assert (back.revision, back.epoch, back.epoch_at) == (3, 2, at)
 
 
-@pytest.mark.parametrize("damage", [lambda data: data[:7], lambda data: data[:-8], lambda data: b"\x09" + data[1:]])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda data: data[:7],
+        lambda data: data[:-8],
+        lambda data: b"\x09" + data[1:],
+        lambda data: data[:70] + bytes(8) + data[78:],
+        lambda data: data[:-8] + b"\xff" * 8,
+    ],
+)
 def test_damaged_statistics_are_refused(damage: object) -> None:
-    data = pack_statistics(PolicyLearning(statistics(5, 1), "0123456789abcdef", 0))
+    names = tuple("abcde")
+    data = pack_statistics(SchemaLearning(statistics(5, 1), "some-schema", names, 0))
     with pytest.raises(ValueError, match="statistics"):
         unpack_statistics(damage(data))  # type: ignore[operator]
 
 
-def test_statistics_of_another_schema_are_never_taken_for_this_one() -> None:
-    learning = UserLearning(1, 0, 0, {"linucb": PolicyLearning(statistics(5, 1), "0123456789abcdef", 0)})
-    with pytest.raises(LearningUnreadable, match="schema"):
-        learning.statistics("linucb", "fedcba9876543210", 5)
-
-
-def decision(k: int, features: int, seed: int = 0, **fields: object) -> Decision:
+def decision(
+    k: int, features: int, seed: int = 0, policies: Sequence[str] = ("igw-ucb",), **fields: object
+) -> Decision:
     rng = random.Random(seed)
     names = [f"feature_{i:02d}" for i in range(features)]
     candidates = [
@@ -78,21 +86,28 @@ def decision(k: int, features: int, seed: int = 0, **fields: object) -> Decision
         }
         for _ in range(k)
     ]
-    policy = policy_named("egreedy-v2")
     decision_id = str(ULID())
     situation = Situation(9.0, 2.0, {"completion_rate_30d": rng.random(), "preferred_hour": None})
-    rows = [candidate["features"] for candidate in candidates]
-    chosen, evaluation, _, _ = choose(policy, statistics(12, seed), situation, rows, decision_id)  # type: ignore[arg-type]
+    rows: list[Any] = [candidate["features"] for candidate in candidates]
+    evaluations: dict[str, Evaluation] = {}
+    chosen = -1
+    for name in policies:
+        policy = policy_named(name)
+        learned = statistics(policy.schema.dimension, seed)
+        drawn, evaluation, _, X = choose(policy, learned, situation, rows, decision_id)
+        chosen = drawn if chosen < 0 else chosen  # the first one's; the others are shadows
+        evaluations[name] = dataclasses.replace(evaluation, vector=X[chosen])
     return Decision(
         user_id="someone",
         decision_id=decision_id,
         candidates=candidates,
         situation=situation,
         chosen=chosen,
-        policy=policy.name,
-        evaluations={policy.name: evaluation},
+        policy=policies[0],
+        evaluations=evaluations,
         epoch=4,
         degraded=False,
+        reward_wait_us=5,
         **fields,  # type: ignore[arg-type]
     )
 
@@ -100,16 +115,21 @@ def decision(k: int, features: int, seed: int = 0, **fields: object) -> Decision
 @settings(max_examples=25)
 @given(st.integers(1, 200), st.integers(0, 5), st.integers(0, 2**32 - 1))
 def test_decision_round_trip(k: int, features: int, seed: int) -> None:
-    original = decision(k, features, seed, deferred=True, context={"timezone": "Europe/Berlin"})
+    policies = ("igw-ucb", "squarecb", "egreedy-v2")
+    fields: dict[str, Any] = {"context": {"timezone": "Europe/Berlin"}, "experiments": {"voices": "v1"}}
+    original = decision(k, features, seed, policies, deferred=True, **fields)
     back = read_decision(decision_item(original)).decision
-    for name in ("user_id", "decision_id", "candidates", "situation", "chosen", "epoch", "deferred", "context"):
+    plain = ("user_id", "decision_id", "candidates", "situation", "chosen", "policy", "epoch", "degraded", "deferred")
+    for name in (*plain, "reward_wait_us", "experiments", "context"):
         assert getattr(back, name) == getattr(original, name)
-    for name in ("mean", "width", "score", "propensity"):
-        np.testing.assert_array_equal(
-            getattr(back.active.distribution, name), getattr(original.active.distribution, name)
-        )
-    np.testing.assert_array_equal(back.active.vector, original.active.vector)
-    assert back.active.names == original.active.names
+    assert list(back.evaluations) == list(policies)
+    for policy, seen in back.evaluations.items():
+        logged = original.evaluations[policy]
+        for name in ("mean", "width", "score", "propensity"):
+            np.testing.assert_array_equal(getattr(seen.distribution, name), getattr(logged.distribution, name))
+        np.testing.assert_array_equal(seen.vector, logged.vector)
+        for name in ("policy", "policy_version", "schema_hash", "names", "parameters", "prior"):
+            assert getattr(seen, name) == getattr(logged, name)
 
 
 def test_a_decision_lives_for_90_days() -> None:
@@ -118,15 +138,17 @@ def test_a_decision_lives_for_90_days() -> None:
     assert int(decision_item(original)["ttl"]["N"]) - decided_sec == 90 * 86_400
 
 
-def test_a_remembered_decision_can_be_replayed() -> None:
-    back = read_decision(decision_item(decision(50, 3))).decision
+@pytest.mark.parametrize("name", POLICIES)
+def test_a_remembered_decision_can_be_replayed(name: str) -> None:
+    back = read_decision(decision_item(decision(50, 3, policies=(name,)))).decision
     logged = back.active
-    # The constants may have changed since; the log says what they were.
-    policy = dataclasses.replace(policy_named("egreedy-v2"), epsilon=0.5)  # type: ignore[call-arg]
-    assert policy.with_parameters(logged.parameters) == policy_named("egreedy-v2")
-    replayed = policy.with_parameters(logged.parameters).replay(logged.distribution.mean, logged.distribution.width)
-    np.testing.assert_array_equal(replayed.propensity, logged.distribution.propensity)
-    np.testing.assert_array_equal(replayed.score, logged.distribution.score)
+    seen = logged.distribution
+    chosen, replayed = replay(
+        policy_named(name), back.decision_id, seen.mean.tolist(), seen.width.tolist(), logged.parameters
+    )
+    assert chosen == back.chosen
+    np.testing.assert_array_equal(replayed.propensity, seen.propensity)
+    np.testing.assert_array_equal(replayed.score, seen.score)
 
 
 def stored_bytes(item: Any) -> int:
@@ -136,10 +158,16 @@ def stored_bytes(item: Any) -> int:
     return len(item) if isinstance(item, bytes | str) else len(json.dumps(item))
 
 
-@pytest.mark.parametrize(("k", "limit"), [(10, 4096), (200, 100 * 1024)])
-def test_decisions_stay_small_at_the_limits_of_a_request(k: int, limit: int) -> None:
+@pytest.mark.parametrize(("k", "limit"), [(1, 4096), (10, 4096), (50, 25 * 1024), (200, 100 * 1024)])
+@pytest.mark.parametrize("policies", [("igw-ucb",), ("igw-ucb", "egreedy-v2"), ("igw-ucb", "egreedy-v2", "lints")])
+def test_decisions_stay_small_at_the_limits_of_a_request(k: int, limit: int, policies: tuple[str, ...]) -> None:
     # 32 features of full precision for each candidate: nothing that could be compressed away.
-    assert stored_bytes(decision_item(decision(k, 32))) <= limit
+    assert stored_bytes(decision_item(decision(k, 32, policies=policies))) <= limit
+
+
+def test_all_features_of_an_ordinary_request_are_kept() -> None:
+    original = decision(10, 32)
+    assert read_decision(decision_item(original)).decision.candidates == original.candidates
 
 
 def test_of_a_decision_too_large_what_policies_use_is_kept() -> None:
@@ -159,14 +187,15 @@ def test_of_a_decision_too_large_what_policies_use_is_kept() -> None:
     assert back.context["only_known_features_kept"] is True
     assert back.chosen == large.chosen
     for policy in POLICIES.values():
-        full = policy.schema.encode(large.situation, [one["features"] for one in large.candidates])
-        kept_only = policy.schema.encode(back.situation, [one["features"] for one in back.candidates])
+        full = policy.schema.encode(large.situation, [Candidate.from_log(one) for one in large.candidates])
+        kept_only = policy.schema.encode(back.situation, [Candidate.from_log(one) for one in back.candidates])
         np.testing.assert_array_equal(kept_only, full)
 
 
 @given(st.floats(-1, 1), st.integers(0, 2**52), st.text(min_size=1), st.lists(st.text(min_size=1), max_size=16))
 def test_reactions_round_trip(reward: float, at: int, event_id: str, event_ids: list[str]) -> None:
-    log = ReactionLog(Reaction(reward, at, event_id, "done", 17), -reward, tuple(event_ids))
+    others = tuple(Reaction(-reward, at, one) for one in event_ids)
+    log = ReactionLog((Reaction(reward, at, event_id, "done", 17), *others), wait_over=True, learned=reward)
     item = {**decision_item(decision(1, 0)), "reactions": reactions_value(log)}
     assert read_decision(item).reactions == log
 

@@ -81,3 +81,37 @@ def test_the_project_has_its_three_functions_and_one_table() -> None:
         assert (function.folder / "app.py").is_file()
         assert function.timeout > 0
     assert Template().table()["TimeToLiveSpecification"]["AttributeName"] == "ttl"
+
+
+TRIGGER = """
+  Ends:
+    Type: AWS::Lambda::EventSourceMapping
+    Properties:
+      EventSourceArn: !GetAtt Things.StreamArn
+      FunctionName: !Ref OneFunction.Alias
+      FilterCriteria:
+        Filters:
+          - Pattern: >-
+              {"eventName": ["REMOVE"],
+              "dynamodb": {"Keys": {"sk": {"S": [{"prefix": "W#"}]}}}}
+          - Pattern: '{"eventName": ["INSERT"]}'
+      BatchSize: 7
+      MaximumRecordAgeInSeconds: 3600
+"""
+
+
+def test_the_trigger_of_the_stream_is_read(path: Path) -> None:
+    path.write_text(YAML + TRIGGER)
+    trigger = Template(path).stream_trigger()
+    assert (trigger.function, trigger.batch_size, trigger.max_record_age_sec) == ("OneFunction", 7, 3600)
+    assert trigger.patterns == (
+        {"eventName": ["REMOVE"], "dynamodb": {"Keys": {"sk": {"S": [{"prefix": "W#"}]}}}},
+        {"eventName": ["INSERT"]},
+    )
+
+
+@pytest.mark.parametrize("triggers", ["", TRIGGER + TRIGGER.replace("Ends:", "Others:")])
+def test_a_stream_must_have_one_trigger(path: Path, triggers: str) -> None:
+    path.write_text(YAML + triggers)
+    with pytest.raises(ValueError, match="one trigger"):
+        Template(path).stream_trigger()

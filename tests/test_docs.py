@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from devstack.stack import Stack
+from tests.conftest import LocalTable
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -46,6 +47,28 @@ def test_a_curl_answers_as_printed(stack: Stack, command: str, answer: str) -> N
 
 def test_there_are_examples() -> None:
     assert len(examples()) == 2
+
+
+_SESSION = re.compile(r"```sh\n(.*?)```(?:\s+```text\n(.*?)```)?", re.DOTALL)
+_END_OF_BLOCK = "-- end of block --"
+
+
+def of_no_time(text: str) -> list[str]:
+    return [line.rstrip() for line in re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d UTC", "(time)", text).splitlines()]
+
+
+def test_the_command_line_prints_what_operating_shows(table: LocalTable) -> None:
+    """Its blocks are one session, from the first on a fresh table to the last."""
+    blocks = _SESSION.findall((ROOT / "docs" / "operating.md").read_text())
+    assert len(blocks) >= 6
+    script = "set -e\n" + "".join(f"{commands}echo '{_END_OF_BLOCK}'\n" for commands, _ in blocks)
+    script = script.replace("http://127.0.0.1:8000", table.endpoint).replace(
+        "TABLE_NAME=tips", f"TABLE_NAME={table.name}"
+    )
+    done = subprocess.run(["bash", "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    for (commands, shown), printed in zip(blocks, done.stdout.split(f"{_END_OF_BLOCK}\n"), strict=False):
+        assert of_no_time(printed) == of_no_time(shown), commands
 
 
 def test_every_make_target_in_the_docs_exists_and_readmes_two_are_run_by_ci() -> None:

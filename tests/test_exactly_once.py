@@ -15,11 +15,15 @@ from ulid import ULID
 
 from tests.requests import connect, decided_at_us, score_request, stats
 from tips.errors import TableUnavailable
+from tips.features.crossed_v3 import CROSSED_V3
 from tips.settings import Settings
 from tips.state import learning, reactions
 from tips.state.learning import UserLearning
 from tips.state.reactions import Report
 from tips.state.table import Table
+from tips.state.teaching import LearningRules
+
+RULES = LearningRules()
 
 reports = st.lists(
     st.tuples(st.integers(0, 3), st.sampled_from([-1.0, 0.1, 0.6, 1.0]), st.integers(0, 5)), min_size=1, max_size=6
@@ -43,9 +47,9 @@ def test_any_order_and_repetition_of_reactions_leaves_the_latest_one(
     ]
     repeated = data.draw(st.permutations(once + data.draw(st.lists(st.sampled_from(once), max_size=4))))
     for report in repeated:
-        reactions.apply(client, report, 2000)
+        reactions.apply(client, report, RULES, 2000)
     event_id = max(by_id, key=lambda one: (by_id[one][0], one))
-    statistics = learning.read(client, user).policies["egreedy-v2"].statistics
+    statistics = learning.read(client, user).statistics(CROSSED_V3)
     assert statistics.pulls == 1
     assert statistics.cumulative_reward == pytest.approx(by_id[event_id][1], abs=1e-12)
 
@@ -59,7 +63,7 @@ def test_concurrent_workers_learn_each_reaction_once(score: Any, table: Any) -> 
         own = connect(table)
         try:
             for decision_id in decided[number:] + decided[:number]:
-                reactions.apply(own, Report("anna", decision_id, event_id="e" + decision_id, reward=0.5), 30_000)
+                reactions.apply(own, Report("anna", decision_id, event_id="e" + decision_id, reward=0.5), RULES, 30_000)
         except BaseException as error:
             errors.append(error)
 
@@ -96,8 +100,8 @@ def test_a_write_that_reports_failure_is_applied_once_and_reported_so(
 ) -> None:
     decision_id = score.call("POST", "/score", score_request()).json["decision_id"]
     report = Report("anna", decision_id, event_id="e1", reward=0.5)
-    assert reactions.apply(Flaky(table, script), report, 2000).applied
-    assert not reactions.apply(Flaky(table, []), report, 2000).applied
+    assert reactions.apply(Flaky(table, script), report, RULES, 2000).applied
+    assert not reactions.apply(Flaky(table, []), report, RULES, 2000).applied
     assert stats(score) == (1, 0.5)
 
 
@@ -105,7 +109,7 @@ def test_a_write_that_never_succeeds_ends_at_the_deadline_with_nothing_half_writ
     decision_id = score.call("POST", "/score", score_request()).json["decision_id"]
     before = table.items()
     with pytest.raises(TableUnavailable):
-        reactions.apply(Flaky(table, ["lost"] * 1000), Report("anna", decision_id, reward=0.5), 100)
+        reactions.apply(Flaky(table, ["lost"] * 1000), Report("anna", decision_id, reward=0.5), RULES, 100)
     assert table.items() == before
 
 
@@ -130,16 +134,16 @@ def test_a_reaction_that_came_between_read_and_write_is_not_overwritten(score: A
     def report(event_id: str, after_us: int, reward: float) -> Report:
         return Report("anna", decision_id, event_id=event_id, reward=reward, occurred_at=start + after_us)
 
-    reactions.apply(client, report("a", 10, 1.0), 2000)
-    meddled = Meddled(table, lambda: reactions.apply(client, report("c", 30, 1.0), 2000))
-    assert reactions.apply(meddled, report("b", 20, -1.0), 2000) == reactions.Outcome(False, "superseded")
+    reactions.apply(client, report("a", 10, 1.0), RULES, 2000)
+    meddled = Meddled(table, lambda: reactions.apply(client, report("c", 30, 1.0), RULES, 2000))
+    assert reactions.apply(meddled, report("b", 20, -1.0), RULES, 2000) == reactions.Outcome(False, "superseded")
     assert stats(score) == (1, 1.0)
 
 
 def test_a_reset_between_read_and_write_is_not_undone(score: Any, table: Any) -> None:
     decision_id = score.call("POST", "/score", score_request()).json["decision_id"]
     meddled = Meddled(table, lambda: score.call("POST", "/reset/anna"))
-    outcome = reactions.apply(meddled, Report("anna", decision_id, reward=1.0), 2000)
+    outcome = reactions.apply(meddled, Report("anna", decision_id, reward=1.0), RULES, 2000)
     assert outcome == reactions.Outcome(False, "older_epoch")
     assert stats(score) == (0, 0.0)
 
@@ -157,7 +161,7 @@ def test_a_retry_means_the_same_decision_although_the_tip_was_shown_again(score:
             score.call("POST", "/score", only)
 
     flaky.transact = transact  # type: ignore[method-assign]
-    assert reactions.apply(flaky, Report("anna", tip_id="report", reward=0.5), 2000).applied
+    assert reactions.apply(flaky, Report("anna", tip_id="report", reward=0.5), RULES, 2000).applied
     assert stats(score) == (1, 0.5)
 
 
@@ -166,9 +170,9 @@ def test_what_was_superseded_is_not_said_to_be_applied(score: Any, table: Any, c
     start = decided_at_us(decision_id)
     for event_id in ("late", None):
         later = Report("anna", decision_id, event_id="later", reward=1.0, occurred_at=start + 30)
-        reactions.apply(client, later, 2000)
+        reactions.apply(client, later, RULES, 2000)
         early = Report("anna", decision_id, event_id=event_id, reward=-1.0, occurred_at=start + 10)
-        assert not reactions.apply(Flaky(table, ["unheard"]), early, 2000).applied
+        assert not reactions.apply(Flaky(table, ["unheard"]), early, RULES, 2000).applied
     assert stats(score) == (1, 1.0)
 
 
@@ -213,10 +217,11 @@ def test_learning_that_cannot_be_read_is_neither_used_nor_overwritten_but_can_be
     reward = {"user_id": "anna", "decision_id": body["decision_id"], "action": "done"}
     score.call("POST", "/reward", reward)
     (item,) = (item for item in table.items() if item["sk"]["S"] == "L")
-    packed = item["policies"]["M"]["egreedy-v2"]["B"]
-    other_schema = packed[:3] + bytes(8) + packed[11:]
-    for damaged in (other_schema, packed[:20], b""):
-        item["policies"]["M"]["egreedy-v2"]["B"] = damaged
+    block = item["schemas"]["M"][body["schema_hash"]]
+    packed = block["B"]
+    other_format = b"\x09" + packed[1:]
+    for damaged in (other_format, packed[:20], packed[:-8], packed[:90] + bytes(4) + packed[94:], b""):
+        block["B"] = damaged
         table.client.put_item(TableName=table.name, Item=item)
         answer = score.call("POST", "/score", score_request())
         assert (answer.status, answer.json["degraded"], answer.json["logged"]) == (200, True, True)

@@ -21,7 +21,9 @@ ROUTES = {
     "GET /stats/egreedy/v2/{user_id}": {200},
     "GET /features/{user_id}": {200},
     "GET /decisions/{decision_id}": {404},
+    "POST /activate": {404},
     "POST /reset/{user_id}": {200},
+    "DELETE /users/{user_id}": {200},
     "GET /health": {200},
 }
 

@@ -6,7 +6,10 @@ import io
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable
+from contextlib import nullcontext
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -14,12 +17,17 @@ from schemathesis import GenerationMode
 
 from devstack.events import Answer, LambdaContext, url_event
 from devstack.template import ROOT
-from tests.conftest import LoadedFunction
+from tests.conftest import LoadedFunction, LocalTable
+from tests.faulty_dynamodb import ANSWERS, faulty_dynamodb
 from tests.handler_adapter import fuzz, routes
 from tests.model_server import GOOD_TIPS, ModelServer, Reply
+from tips.bandit.assignment import assign
+from tips.contracts.configuration import Experiment
 from tips.contracts.generation import GenerateResponse
 from tips.contracts.scoring import ScoreRequest
 from tips.prompts.registry import prompts
+from tips.state.configuration import change
+from tips.state.table import Table
 
 VERSIONS = ["v1", "v2-mentor", "v3-few-shot"]
 CONTEXT = {
@@ -33,6 +41,11 @@ CONTEXT = {
 BODY = {"user_id": "u-1", "context": CONTEXT}
 
 Load = Callable[..., LoadedFunction]
+
+
+@pytest.fixture(autouse=True)
+def _no_table_unless_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DYNAMODB_ENDPOINT", "http://127.0.0.1:1")
 
 
 @pytest.fixture
@@ -76,6 +89,106 @@ def test_body_comes_before_environment_before_v1(
     function = load_function("generate", **environment)
     answer = function.call("POST", "/generate", {"user_id": "u", "prompt_version": requested})
     assert answer.json["prompt_version"] == used
+
+
+def experiment(**changes: Any) -> Experiment:
+    running = {
+        "name": "voices",
+        "kind": "prompt_version",
+        "arms": {"v2-mentor": 0.4, "v3-few-shot": 0.4},
+        "salt": "s-1",
+        "start": datetime.now(UTC) - timedelta(hours=1),
+    }
+    return Experiment(**{**running, **changes})
+
+
+def run_experiment(table: Table, one: Experiment) -> None:
+    change(
+        table,
+        lambda current: current.model_copy(update={"experiments": [one]}),
+        command="config set",
+        actor="ann",
+        reason="",
+        deadline_ms=5000,
+    )
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The function waits for the table as long as a busy machine needs."""
+    monkeypatch.setattr("tips.state.table.Table", lambda settings, timeout_ms: Table(settings, 5000))
+
+
+def versions_used(function: LoadedFunction, users: Iterable[str], **fields: Any) -> dict[str, str]:
+    return {
+        user: function.call("POST", "/generate", {"user_id": user, "n": 1, **fields}).json["prompt_version"]
+        for user in users
+    }
+
+
+@pytest.mark.usefixtures("patient")
+def test_an_experiment_comes_between_body_and_environment(client: Table, load_function: Load) -> None:
+    one = experiment()
+    run_experiment(client, one)
+    users = [f"u-{number}" for number in range(30)]
+    arms = {user: assign(one, user, datetime.now(UTC)) for user in users}
+    assert set(arms.values()) == {"v2-mentor", "v3-few-shot", None}
+    function = load_function("generate", DEFAULT_PROMPT_VERSION="v1")
+    assert versions_used(function, users) == {user: arm or "v1" for user, arm in arms.items()}
+    assert versions_used(function, users) == versions_used(load_function("generate"), users), "sticky"
+    assert set(versions_used(function, users, prompt_version="v1").values()) == {"v1"}
+
+
+@pytest.mark.usefixtures("patient")
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"kind": "policy"},
+        {"start": datetime.now(UTC) + timedelta(hours=1)},
+        {"end": datetime.now(UTC) - timedelta(minutes=1)},
+    ],
+)
+def test_other_experiments_change_no_prompt(client: Table, load_function: Load, changes: dict[str, Any]) -> None:
+    run_experiment(client, experiment(arms={"v2-mentor": 1.0}, **changes))
+    assert versions_used(load_function("generate"), ["u"]) == {"u": "v1"}
+
+
+@pytest.mark.usefixtures("patient")
+def test_an_arm_that_is_no_prompt_version_is_counted_and_ignored(
+    client: Table, load_function: Load, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_experiment(client, experiment(arms={"v99": 1.0}))
+    assert versions_used(load_function("generate"), ["u"]) == {"u": "v1"}
+    assert '"UnknownPromptArm":[1.0]' in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("patient")
+def test_a_damaged_configuration_leaves_the_defaults(
+    client: Table, table: LocalTable, load_function: Load, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_experiment(client, experiment())
+    (item,) = [item for item in table.items() if item["pk"]["S"] == "C#CONFIG"]
+    table.client.put_item(TableName=table.name, Item={**item, "document": {"S": "{"}})
+    assert versions_used(load_function("generate"), ["u-1", "u-2"]) == {"u-1": "v1", "u-2": "v1"}
+    assert '"ConfigurationNotRead":[1.0]' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("fault", [*ANSWERS, "silent", "refused"])
+def test_a_table_that_is_away_neither_fails_nor_delays(load_function: Load, fault: str) -> None:
+    with faulty_dynamodb(fault) if fault != "refused" else nullcontext("http://127.0.0.1:1") as endpoint:
+        function = load_function("generate", DYNAMODB_ENDPOINT=endpoint)
+        named = [seconds(function, {**BODY, "prompt_version": "v1"}) for _ in range(4)]  # the first imports LiteLLM
+        reading = seconds(function, BODY)
+        cached = [seconds(function, BODY) for _ in range(3)]
+    assert reading - min(named) < 0.25 + 0.5  # the half second for a busy machine
+    assert min(cached) < 0.1
+
+
+def seconds(function: LoadedFunction, body: Any) -> float:
+    started = time.monotonic()
+    answer = function.call("POST", "/generate", body)
+    assert (answer.status, answer.json["prompt_version"]) == (200, "v1")
+    return time.monotonic() - started
 
 
 def test_ids_never_repeat_and_are_good_candidates_for_score(generate: LoadedFunction) -> None:
@@ -176,7 +289,8 @@ def test_one_log_line_per_generation_without_the_person(
     logger: Any = generate.module.telemetry.logger
     monkeypatch.setattr(logger.registered_handler, "stream", stream)
     answer = generate.call("POST", "/generate", {**BODY, "user_id": "user-secret"}).json
-    (line,) = [json.loads(line) for line in stream.getvalue().splitlines()]
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    (line,) = [line for line in lines if line["message"] == "generated"]
     assert {name: line[name] for name in answer if name != "candidates"} == {
         name: value for name, value in answer.items() if name != "candidates"
     }

@@ -10,11 +10,22 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-HEAVY = {"litellm", "openai", "boto3", "mlflow", "pandas", "requests", "aiohttp", "httpx", "hypothesis", "moto", "rich"}
+HEAVY = {"litellm", "openai", "boto3", "mlflow", "pandas", "requests", "aiohttp", "httpx", "hypothesis", "moto"}
+HEAVY |= {"rich", "typer", "offline"}
+LEARNED = {
+    "tips.state.learning",
+    "tips.state.decisions",
+    "tips.state.reactions",
+    "tips.bandit.registry",
+    "tips.features.vectors",
+}
 FORBIDDEN = {
     "score": HEAVY | {"tips.llm", "tips.prompts", "tips.ingest"},
     "consume": HEAVY | {"fastapi", "starlette", "mangum", "tips.llm", "tips.prompts", "tips.http", "tips.scoring"},
-    "generate": HEAVY | {"numpy", "botocore.session", "tips.state", "tips.bandit", "tips.ingest"},
+    # Of state and bandit only the configuration and who is in which arm of an experiment.
+    "generate": HEAVY
+    | LEARNED
+    | {"numpy", "tips.bandit.policy", "tips.bandit.statistics", "tips.ingest", "tips.scoring"},
 }
 
 

@@ -11,9 +11,11 @@ from ulid import ULID
 
 from devstack.events import envelope, jetstream_batch
 from tests.requests import decided_at_us, score_request, stats
+from tips.features.crossed_v3 import CROSSED_V3
 from tips.state import learning, reactions
 from tips.state.reactions import Report
 from tips.state.table import Table
+from tips.state.teaching import LearningRules
 
 
 def feedback(decision: dict[str, Any], event_id: str = "e1", **payload: Any) -> dict[str, Any]:
@@ -83,7 +85,11 @@ def test_features_of_a_reaction_before_the_last_reset_are_not_learned(score: Any
 
 @pytest.mark.parametrize(
     ("path", "stats_path"),
-    [("/reward", "/stats/anna"), ("/reward/egreedy", "/stats/egreedy/anna"), ("/reward/egreedy/v2", "/stats/anna")],
+    [
+        ("/reward", "/stats/anna"),
+        ("/reward/egreedy", "/stats/egreedy/anna"),
+        ("/reward/egreedy/v2", "/stats/egreedy/v2/anna"),
+    ],
 )
 def test_the_original_form_learns_from_its_features(score: Any, path: str, stats_path: str) -> None:
     reward = {
@@ -103,12 +109,13 @@ def test_the_original_form_uses_the_logged_vector_when_there_is_one(score: Any, 
     body = score.call("POST", "/score", score_request(candidates=score_request()["candidates"][:1])).json
     reward = {"user_id": "anna", "tip_id": "report", "reward": 0.5, "features": {"priority": 1}}
     assert score.call("POST", "/reward/egreedy", reward).json["applied"]
-    learned = learning.read(client, "anna").policies
+    learned = learning.read(client, "anna").schemas
     logged = score.call("GET", f"/decisions/{body['decision_id']}", query={"user_id": "anna"}).json
-    vector = np.array(list(logged["evaluations"]["egreedy-v2"]["features"].values()))
-    assert learned.keys() == {"egreedy-v2"}
-    np.testing.assert_array_equal(learned["egreedy-v2"].statistics.xx, np.outer(vector, vector))
-    np.testing.assert_array_equal(learned["egreedy-v2"].statistics.rx, 0.5 * vector)
+    vector = np.array(list(logged["evaluations"]["igw-ucb"]["features"].values()))
+    (only,) = learned.values()
+    assert only.schema == "crossed-v3"
+    np.testing.assert_array_equal(only.statistics.xx, np.outer(vector, vector))
+    np.testing.assert_array_equal(only.statistics.rx, 0.5 * vector)
 
 
 @pytest.mark.parametrize(
@@ -165,7 +172,10 @@ def test_a_later_reaction_revises_and_an_earlier_one_does_not(score: Any, client
 
     def tell(event_id: str, after_us: int, reward: float) -> reactions.Outcome:
         return reactions.apply(
-            client, Report("anna", decision_id, event_id=event_id, reward=reward, occurred_at=start + after_us), 2000
+            client,
+            Report("anna", decision_id, event_id=event_id, reward=reward, occurred_at=start + after_us),
+            LearningRules(),
+            2000,
         )
 
     assert tell("a", 20, 1.0) == reactions.Outcome(True)
@@ -175,15 +185,15 @@ def test_a_later_reaction_revises_and_an_earlier_one_does_not(score: Any, client
     assert tell("b", 90, -1.0) == reactions.Outcome(False, "duplicate")
     assert stats(score) == (1, -1.0)
     logged = score.call("GET", f"/decisions/{decision_id}", query={"user_id": "anna"}).json
-    vector = np.array(list(logged["evaluations"]["egreedy-v2"]["features"].values()))
-    learned = learning.read(client, "anna").policies["egreedy-v2"].statistics
+    vector = np.array(list(logged["evaluations"]["igw-ucb"]["features"].values()))
+    learned = learning.read(client, "anna").statistics(CROSSED_V3)
     np.testing.assert_allclose(learned.rx, -vector, atol=1e-12)
     np.testing.assert_allclose(learned.xx, np.outer(vector, vector), atol=1e-12)
 
 
 def test_an_expired_decision_that_is_still_there_does_not_hide_the_original_form(score: Any, table: Any) -> None:
     score.call("POST", "/score", score_request(candidates=score_request()["candidates"][:1]))
-    (item,) = table.items()
+    (item,) = (item for item in table.items() if item["sk"]["S"].startswith("D#"))
     table.client.delete_item(TableName=table.name, Key={"pk": item["pk"], "sk": item["sk"]})
     old = str(ULID.from_timestamp(time.time() - 91 * 86_400))
     item["sk"]["S"] = f"D#{old}"

@@ -8,15 +8,14 @@ import math
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-import numpy as np
 import pytest
 
 from tests import reference
 from tests.requests import CANDIDATES, CONTEXT, PROFILE, score_request
-from tips.bandit.decision import draw
+from tips.bandit.decision import replay
 from tips.bandit.registry import policy_named
 
-PATHS = [("/score", "egreedy-v2"), ("/score/egreedy", "egreedy-v1"), ("/score/egreedy/v2", "egreedy-v2")]
+PATHS = [("/score", "igw-ucb"), ("/score/egreedy", "egreedy-v1"), ("/score/egreedy/v2", "egreedy-v2")]
 
 
 @pytest.mark.parametrize(("path", "policy"), PATHS)
@@ -78,15 +77,18 @@ def test_a_decision_is_remembered_whole_and_can_be_replayed(score: Any) -> None:
     assert logged["candidates"][2]["features"] == {"unknown": 0.25}
     assert logged["profile_features"] == PROFILE
     assert logged["deferred"] is True
-    evaluation = logged["evaluations"]["egreedy-v2"]
-    replayed = policy_named("egreedy-v2").replay(np.array(evaluation["mean"]), np.array(evaluation["width"]))
+    evaluation = logged["evaluations"]["igw-ucb"]
+    chosen, replayed = replay(
+        policy_named("igw-ucb"), body["decision_id"], *(evaluation[part] for part in ("mean", "width", "parameters"))
+    )
     assert replayed.propensity.tolist() == evaluation["propensity"]
-    assert logged["candidates"][draw(replayed.propensity, body["decision_id"])]["id"] == body["tip_id"]
+    assert replayed.score.tolist() == evaluation["score"]
+    assert logged["candidates"][chosen]["id"] == body["tip_id"]
     assert {row["id"]: row["propensity"] for row in body["ranking"]} == dict(
         zip([one["id"] for one in logged["candidates"]], evaluation["propensity"], strict=True)
     )
-    chosen = next(one for one in CANDIDATES if one["id"] == body["tip_id"])
-    expected = reference.vector("egreedy-v2", chosen["features"], CONTEXT, PROFILE)
+    shown = next(one for one in CANDIDATES if one["id"] == body["tip_id"])
+    expected = reference.crossed(shown, CONTEXT, PROFILE)
     assert list(evaluation["features"].values()) == pytest.approx(expected, abs=1e-12)
 
 
@@ -127,7 +129,7 @@ def test_features_shows_the_last_hundred_newest_first(score: Any) -> None:
     entry = next(one for one in history if one["decision_id"] == decided[-1]["decision_id"])
     assert entry["score"] == decided[-1]["score"]
     assert entry["propensity"] == decided[-1]["propensity"]
-    assert list(entry["features"]) == list(policy_named("egreedy-v2").schema.names)
+    assert list(entry["features"]) == list(policy_named("igw-ucb").schema.names)
     assert entry["reward"] is None
 
 

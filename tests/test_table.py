@@ -118,10 +118,10 @@ def test_items_past_their_time_are_not_seen(table: Any) -> None:
 
 def test_a_conflict_is_tried_again_and_a_condition_is_an_answer() -> None:
     table, client = table_on(refusal("TransactionConflictException"), {})
-    assert signals.tip_served(table, "anna", "01ARZ3NDEKTSV4RRFFQ69G5FAV", 0, 1000)
+    assert signals.token_expired(table, "anna", "todoist", 0, 1000)
     assert len(client.calls) == 2
     table, client = table_on(refusal("ConditionalCheckFailedException"))
-    assert not signals.tip_served(table, "anna", "01ARZ3NDEKTSV4RRFFQ69G5FAV", 0, 1000)
+    assert not signals.token_expired(table, "anna", "todoist", 0, 1000)
     assert len(client.calls) == 1
 
 

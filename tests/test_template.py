@@ -6,65 +6,26 @@ import re
 import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import Any
 
 import pytest
-import yaml
 
 from devstack.template import ROOT, Template
+from tests.sam_template import DOCUMENT, RESOURCES, granted, listed, properties, statements
 from tips.settings import Settings
+from tips.state import keys
 
 FUNCTIONS = {"ScoreFunction", "GenerateFunction", "ConsumeFunction"}
 # Partitions each function may reach, as patterns of dynamodb:LeadingKeys.
 REACH = {
-    "ScoreFunction": {"U#*", "C#*"},
-    "ConsumeFunction": {"U#*", "C#DLQ#*"},
-    "GenerateFunction": set[str](),
+    "ScoreFunction": {"U#*", "G#*", "C#*", "T#*"},
+    "ConsumeFunction": {"U#*", "T#*", "C#DLQ#*"},
+    "GenerateFunction": {"C#CONFIG"},
 }
 # Variables that libraries read rather than our code.
 READ_BY_LIBRARIES = {"LOG_LEVEL", "OPENBLAS_NUM_THREADS", "LITELLM_LOCAL_MODEL_COST_MAP"}
 
 # os.environ.get("NAME"), os.getenv("NAME"), os.environ["NAME"] unless that is being set.
 READS_VARIABLE = re.compile(r'(?:environ\.get\(|getenv\(|environ\[(?=[^]]*](?! =)))\s*"([A-Z_]+)"')
-
-
-class Loader(yaml.SafeLoader):
-    """Keeps CloudFormation's short tags as `{tag: value}`."""
-
-
-def _short_tag(loader: yaml.SafeLoader, tag: str, node: yaml.Node) -> dict[str, Any]:
-    if isinstance(node, yaml.ScalarNode):
-        return {tag: loader.construct_scalar(node)}
-    if isinstance(node, yaml.SequenceNode):
-        return {tag: loader.construct_sequence(node, deep=True)}
-    assert isinstance(node, yaml.MappingNode)
-    return {tag: loader.construct_mapping(node, deep=True)}
-
-
-Loader.add_multi_constructor("!", _short_tag)
-DOCUMENT: dict[str, Any] = yaml.load((ROOT / "template.yaml").read_text(), Loader)  # noqa: S506 (a SafeLoader)
-RESOURCES: dict[str, dict[str, Any]] = DOCUMENT["Resources"]
-
-
-def properties(name: str) -> dict[str, Any]:
-    return dict(RESOURCES[name]["Properties"])
-
-
-def statements(name: str) -> Iterator[dict[str, Any]]:
-    """Every statement that the policies of a function can come to hold, under whatever condition."""
-
-    def found_in(value: Any) -> Iterator[dict[str, Any]]:
-        if isinstance(value, dict) and "Effect" in value:
-            yield value
-        elif isinstance(value, dict | list):
-            for inner in value.values() if isinstance(value, dict) else value:
-                yield from found_in(inner)
-
-    yield from found_in(properties(name).get("Policies", []))
-
-
-def listed(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]
 
 
 def test_sam_accepts_the_template() -> None:
@@ -127,32 +88,44 @@ def test_policies_name_their_actions_and_resources(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(FUNCTIONS))
 def test_a_function_reaches_only_the_partitions_of_its_role(name: str) -> None:
-    reached: set[str] = set()
-    for statement in statements(name):
-        actions = [action for action in listed(statement["Action"]) if action.startswith("dynamodb:")]
-        # A request without a partition key would satisfy ForAllValues.
-        assert not {"dynamodb:Scan", "dynamodb:PartiQLSelect", "dynamodb:ListTables"} & set(actions)
-        if actions:
-            reached |= set(statement["Condition"]["ForAllValues:StringLike"]["dynamodb:LeadingKeys"])
-    assert reached == REACH[name]
+    assert set(granted(name)) == REACH[name]
+    # A request without a partition key would satisfy ForAllValues.
+    assert not {"Scan", "PartiQLSelect", "ListTables"} & {action for each in granted(name).values() for action in each}
 
 
-def test_configuration_is_read_only_and_dead_letters_are_write_only() -> None:
-    for name, pattern, action in (
-        ("ScoreFunction", "C#*", "dynamodb:GetItem"),
-        ("ConsumeFunction", "C#DLQ#*", "dynamodb:PutItem"),
-    ):
-        granted = [
-            listed(statement["Action"])
-            for statement in statements(name)
-            if pattern in statement["Condition"]["ForAllValues:StringLike"]["dynamodb:LeadingKeys"]
-        ]
-        assert granted == [[action]]
+@pytest.mark.parametrize(
+    ("name", "pattern", "actions"),
+    [
+        ("ScoreFunction", "C#*", {"GetItem", "BatchGetItem"}),
+        ("ScoreFunction", "T#*", {"GetItem", "BatchGetItem", "ConditionCheckItem", "PutItem", "UpdateItem"}),
+        ("ScoreFunction", "G#*", {"Query", "DeleteItem"}),
+        ("ConsumeFunction", "T#*", {"GetItem", "BatchGetItem", "ConditionCheckItem"}),
+        ("ConsumeFunction", "C#DLQ#*", {"PutItem"}),
+    ],
+)
+def test_outside_a_users_own_state_a_function_may_do_only_this(name: str, pattern: str, actions: set[str]) -> None:
+    assert granted(name)[pattern] == actions
 
 
-def test_generate_knows_no_table() -> None:
-    assert "TipsTable" not in str(RESOURCES["GenerateFunction"])
-    assert "TABLE_NAME" not in DOCUMENT["Globals"]["Function"]["Environment"]["Variables"]
+@pytest.mark.parametrize(
+    ("name", "patterns"), [("ScoreFunction", {"U#*", "C#*", "T#*"}), ("ConsumeFunction", {"U#*", "T#*"})]
+)
+def test_one_statement_covers_all_partitions_of_one_batch(name: str, patterns: set[str]) -> None:
+    # Two statements, each for a part, would refuse it: a statement must name every key of a request.
+    assert any(
+        "dynamodb:BatchGetItem" in listed(statement["Action"])
+        and patterns <= set(statement["Condition"]["ForAllValues:StringLike"]["dynamodb:LeadingKeys"])
+        for statement in statements(name)
+        if "Condition" in statement
+    )
+
+
+def test_generate_gets_the_configuration_and_nothing_else_of_the_table() -> None:
+    granted = [
+        listed(statement["Action"]) for statement in statements("GenerateFunction") if "TipsTable" in str(statement)
+    ]
+    assert granted == [["dynamodb:GetItem"]]
+    assert keys.CONFIGURATION[0] in REACH["GenerateFunction"]
 
 
 def test_the_recommender_may_call_both_live_aliases_through_their_urls_only() -> None:
@@ -198,6 +171,35 @@ def variables_read() -> set[str]:
 
 def declared() -> set[str]:
     return {variable for function in Template().functions().values() for variable in function.environment}
+
+
+def test_score_and_consume_learn_by_the_same_rules() -> None:
+    rules = {
+        "HALF_LIFE_DAYS": {"Ref": "HalfLifeDays"},
+        "DEFAULT_REWARD": {"Ref": "DefaultReward"},
+        "REWARD_WAIT": {"Ref": "RewardWait"},
+    }
+    for name in ("ScoreFunction", "ConsumeFunction"):
+        variables = properties(name)["Environment"]["Variables"]
+        assert {rule: variables[rule] for rule in rules} == rules
+
+
+@pytest.mark.parametrize(
+    ("parameter", "good", "bad"),
+    [
+        ("HalfLifeDays", ["0", "30", "0.5"], ["", "-1", "x", "1e3", "30d", "inf"]),
+        ("DefaultReward", ["0", "-0.5", "1", "-1", "1.0", "0.25"], ["", "2", "-1.5", "x", "1.1", "+1"]),
+        ("RewardWait", ["24h", "90s", "86400", "1.5h", "7d", "30m"], ["", "-1", "24 hours", "1w", "h"]),
+    ],
+)
+def test_parameters_take_what_the_settings_take(parameter: str, good: list[str], bad: list[str]) -> None:
+    variable = {"HalfLifeDays": "HALF_LIFE_DAYS", "DefaultReward": "DEFAULT_REWARD", "RewardWait": "REWARD_WAIT"}
+    spec = DOCUMENT["Parameters"][parameter]
+    for value in [spec["Default"], *good]:
+        assert re.fullmatch(spec["AllowedPattern"], value)
+        Settings.from_env({variable[parameter]: value})
+    for value in bad:
+        assert not re.fullmatch(spec["AllowedPattern"], value)
 
 
 def test_every_variable_that_is_read_is_declared() -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tests import reference
 from tips.contracts.common import FEATURE_RANGES
 from tips.features.profile_schema import PROFILE_FEATURES
-from tips.features.vectors import EGREEDY_V1, EGREEDY_V2, LINUCB, Schema, Situation
+from tips.features.vectors import EGREEDY_V1, EGREEDY_V2, LINUCB, Candidate, Schema, Situation
 
 SCHEMAS = [LINUCB, EGREEDY_V1, EGREEDY_V2]
 
@@ -49,7 +49,7 @@ def test_vectors_equal_the_reference(
     schema: Schema, rows: list[dict[str, Any]], context: dict[str, Any], profile: dict[str, Any]
 ) -> None:
     situation = Situation(context.get("hour_of_day"), context.get("day_of_week"), profile)
-    X = schema.encode(situation, rows)
+    X = schema.encode(situation, [Candidate(row) for row in rows])
     expected = [reference.vector(schema.name, row, context, profile) for row in rows]
     np.testing.assert_allclose(X, expected, rtol=0, atol=1e-12)
     assert np.abs(X).max() <= 1.0
@@ -64,12 +64,12 @@ def test_dimensions_and_order() -> None:
 
 def test_a_known_vector() -> None:
     situation = Situation(6, 0, {"preferred_hour": 18, "tip_volume_30d": 100, "mean_dwell_ms_30d": 300_000})
-    (x,) = EGREEDY_V2.encode(situation, [{"is_overdue": True, "task_age_days": 45, "priority": 3}])
+    (x,) = EGREEDY_V2.encode(situation, [Candidate({"is_overdue": True, "task_age_days": 45, "priority": 3})])
     np.testing.assert_allclose(x, [1, 0, 1, 1, 2 / 3, 0, 1, 0, 0, 0.5, 0, 1], atol=1e-12)
 
 
 def test_unknown_time_points_nowhere() -> None:
-    (x,) = EGREEDY_V2.encode(Situation(), [{}])
+    (x,) = EGREEDY_V2.encode(Situation(), [Candidate()])
     np.testing.assert_array_equal(x, [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0.5, 0])
 
 

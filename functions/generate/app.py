@@ -11,6 +11,8 @@ from fastapi import FastAPI, Request
 from ulid import ULID
 
 from tips import __version__, telemetry
+from tips.bandit.assignment import assign
+from tips.contracts.configuration import Configuration
 from tips.contracts.generation import (
     GenerateHealth,
     GenerateRequest,
@@ -26,7 +28,11 @@ from tips.llm import gateway
 from tips.llm.writer import Written, write_tips
 from tips.prompts import registry
 from tips.settings import Settings
+from tips.state.configuration_cache import ConfigurationCache
+from tips.state.table import Table
 
+_CONFIGURATION_TIMEOUT_MS = 100.0
+"""Of connecting and of reading each. A table that is away delays one request per life of the cache by that."""
 _ANSWERING_SEC = 0.5
 """What is kept of Lambda's remaining time for the answer itself."""
 
@@ -43,12 +49,14 @@ def build(settings: Settings) -> FastAPI:
     """Return the application under `settings`. Raises `ValueError` when they name no usable model address."""
     app = create_app("oO tips: generate", __version__)
     model = gateway.resolve_model(settings)
+    configuration = ConfigurationCache(Table(settings, _CONFIGURATION_TIMEOUT_MS), settings.configuration_cache_sec)
 
     @app.post("/generate")
     async def generate(body: GenerateRequest, request: Request) -> GenerateResponse:
         """Write up to `n` candidate tips from the person's context."""
         started = time.monotonic()
-        prompt = registry.resolve(body.prompt_version, settings.default_prompt_version)
+        version = body.prompt_version or _arm(configuration.current(), body.user_id)
+        prompt = registry.resolve(version, settings.default_prompt_version)
         context = build_context(body.context, body.profile_features, datetime.now(UTC))
         if model is None:
             raise ModelNotConfigured("no model is configured: set LITELLM_URL or LITELLM_MODEL")
@@ -81,6 +89,18 @@ def build(settings: Settings) -> FastAPI:
         return GenerateHealth(ok=model is not None, version=__version__, model=model.name if model else None)
 
     return app
+
+
+def _arm(configuration: Configuration, user_id: str) -> str | None:
+    """Return the prompt version that an experiment has this person served, if one runs."""
+    now = datetime.now(UTC)
+    for experiment in configuration.experiments:
+        if experiment.kind == "prompt_version" and (arm := assign(experiment, user_id, now)) is not None:
+            if arm in registry.prompts():
+                return arm
+            telemetry.count("UnknownPromptArm")
+            telemetry.logger.warning("an arm is no prompt version", extra={"experiment": experiment.name, "arm": arm})
+    return None
 
 
 def _remaining_sec(context: Any) -> float:

@@ -11,7 +11,15 @@ import tips
 from tips import telemetry
 from tips.bandit.registry import policy_named
 from tips.contracts.common import Id, microseconds
-from tips.contracts.reward import ResetResponse, RewardRequest, RewardResponse, StatsResponse
+from tips.contracts.reward import (
+    ActivateRequest,
+    ActivateResponse,
+    EraseResponse,
+    ResetResponse,
+    RewardRequest,
+    RewardResponse,
+    StatsResponse,
+)
 from tips.contracts.scoring import (
     DecisionResponse,
     FeatureHistory,
@@ -23,8 +31,9 @@ from tips.errors import InvalidField, NotFound, TableUnavailable
 from tips.http import create_app, create_handler
 from tips.scoring import Scorer
 from tips.settings import Settings
-from tips.state import bridge_health, decisions, learning, reactions
+from tips.state import bridge_health, decisions, erasure, learning, reactions, waits
 from tips.state.table import Table
+from tips.state.teaching import LearningRules
 from tips.views import decision_view, history_entry, stats_view
 
 HISTORY_LENGTH = 100
@@ -32,13 +41,21 @@ HISTORY_LENGTH = 100
 POLICY_PATHS: Mapping[str, str | None] = {"/egreedy/v2": "egreedy-v2", "/egreedy": "egreedy-v1", "": None}
 """Path suffix -> policy that it names; None: the active one. Longest first, because user ids may hold a slash."""
 
+REMAINS = [
+    "Their share in population priors that are already trained cannot be taken out; it cannot be traced to them, and "
+    "the next training leaves them out.",
+    "Reactions and events of theirs that still arrive within 35 days are dropped; a hash of their id, which does not "
+    "tell who they are, is kept for that time.",
+]
+
 UserId = Annotated[Id, Path(description="who, percent-encoded")]
 
 
 def build(settings: Settings) -> FastAPI:
     """Return the application; raises `InvalidField` when the settings' active policy is unknown."""
-    active = policy_named(settings.active_policy).name
+    policy_named(settings.active_policy, field="ACTIVE_POLICY")
     scorer = Scorer(settings)
+    rules = LearningRules.from_settings(settings)
     if settings.deployed:
         scorer.prime()
     deadline_ms = settings.table_deadline_ms
@@ -46,27 +63,37 @@ def build(settings: Settings) -> FastAPI:
     app = create_app("Score", tips.__version__)
 
     def add_policy_routes(suffix: str, named: str | None) -> None:
-        policy = policy_named(named or active)
-
         @app.post(f"/score{suffix}", response_model_exclude_none=True)
         async def score(request: ScoreRequest) -> ScoreResponse:
             if named is not None and request.policy not in (None, named):
                 raise InvalidField(f"the path names the policy {named}", field="policy")
-            return scorer.score(request, request.policy or policy.name)
+            return scorer.score(request, request.policy or named)
 
         @app.post(f"/reward{suffix}", response_model_exclude_none=True)
         async def reward(request: RewardRequest) -> RewardResponse:
-            report = _report(request, policy.name)
-            outcome = reactions.apply(table, report, deadline_ms)
+            if named is None:
+                scorer.refresh()
+            report = _report(request, named or scorer.active_policy())
+            outcome = reactions.apply(table, report, rules, deadline_ms)
             telemetry.count(outcome.metric)
             return RewardResponse(applied=outcome.applied, reason=outcome.reason, reward=report.value)
 
         @app.get(f"/stats{suffix}/{{user_id:text}}")
         async def stats(user_id: UserId) -> StatsResponse:
+            if named is None:
+                scorer.refresh()
+            policy = policy_named(named or scorer.active_policy())
             return stats_view(user_id, policy, learning.read(table, user_id))
 
     for suffix, named in POLICY_PATHS.items():
         add_policy_routes(suffix, named)
+
+    @app.post("/activate", response_model_exclude_none=True)
+    async def activate(request: ActivateRequest) -> ActivateResponse:
+        outcome = waits.activate(table, request.user_id, request.decision_id, rules, deadline_ms)
+        if outcome.reason in ("unknown_decision", "erased"):
+            raise NotFound("no such decision of this user", field="decision_id")
+        return ActivateResponse(applied=outcome.applied, reason=None if outcome.applied else "already_active")
 
     @app.get("/features/{user_id:text}")
     async def features(user_id: UserId) -> FeatureHistory:
@@ -82,6 +109,13 @@ def build(settings: Settings) -> FastAPI:
     @app.post("/reset/{user_id:text}")
     async def reset(user_id: UserId) -> ResetResponse:
         return ResetResponse(user_id=user_id, epoch=learning.reset(table, user_id, deadline_ms))
+
+    @app.delete("/users/{user_id:text}")
+    async def erase(user_id: UserId) -> EraseResponse:
+        erased = erasure.erase(table, user_id, deadline_ms)
+        telemetry.count("UserErased")
+        total = sum(erased.counts.values())
+        return EraseResponse(user_id=user_id, erased=dict(erased.counts), erased_total=total, remains=REMAINS)
 
     @app.get("/health")
     async def health() -> HealthResponse:

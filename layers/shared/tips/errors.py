@@ -66,6 +66,17 @@ class LearningUnreadable(ServiceError):
     retry_after_sec = 60
 
 
+class ConfigurationUnreadable(Exception):
+    """The configuration in the table is damaged, or written by a version that knows more; the text says what is wrong.
+
+    No caller is told: the functions go on with what they last read, or with their defaults.
+    """
+
+
+class NothingToRestore(Exception):
+    """There is no earlier configuration, or not the one that was asked for; the text says which there are."""
+
+
 class WriteConflict(Exception):
     """Another writer was there at the same time: read again and retry."""
 

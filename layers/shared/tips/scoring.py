@@ -2,27 +2,86 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from ulid import ULID
 
 from tips import telemetry
-from tips.bandit.decision import Decision, choose
+from tips.bandit.assignment import assignments
+from tips.bandit.decision import Decision, Evaluation, draw
 from tips.bandit.explanation import explain
-from tips.bandit.registry import policy_named
+from tips.bandit.igw_ucb import InverseGapUCB
+from tips.bandit.posterior import Posterior, form_posterior
+from tips.bandit.registry import POLICIES, policy_named
 from tips.contracts.scoring import RankedCandidate, ScoreRequest, ScoreResponse
 from tips.errors import LearningUnreadable, TableUnavailable
 from tips.features.clock import local_time
-from tips.features.vectors import Situation
-from tips.state import decisions, keys, learning
-from tips.state.learning import UserLearning
+from tips.features.vectors import Schema, Situation
+from tips.state import decisions, keys
+from tips.state.learning import UserLearning, read_learning
+from tips.state.shared_knowledge import SharedKnowledge
 from tips.state.table import Table
 
 if TYPE_CHECKING:
-    from tips.bandit.decision import Evaluation
-    from tips.bandit.policy import Policy
+    from numpy.typing import NDArray
+
+    from tips.bandit.policy import Distribution, Parameters, Policy
+    from tips.bandit.statistics import Statistics
     from tips.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What the table said of a person. learning: None when it did not tell in time, or nothing that can be used."""
+
+    learning: UserLearning | None
+    erased: bool = False
+
+
+@dataclass(eq=False)
+class _View:
+    """What policies see of one request: vectors and beliefs, each formed once for all policies on one schema."""
+
+    situation: Situation
+    request: ScoreRequest
+    learning: UserLearning
+    shared: SharedKnowledge
+    now_us: int
+    _seen: dict[Schema, tuple[NDArray[np.float64], Statistics, Posterior]] = field(default_factory=dict)
+
+    def under(self, schema: Schema) -> tuple[NDArray[np.float64], Statistics, Posterior]:
+        """Return X: (k, d), the person's statistics as of now, and the posterior."""
+        if schema not in self._seen:
+            statistics = self.learning.statistics(schema).as_of(self.now_us)
+            posterior = form_posterior(statistics, self.shared.prior(schema))
+            self._seen[schema] = schema.encode(self.situation, self.request.candidates), statistics, posterior
+        return self._seen[schema]
+
+    def evaluate(self, policy: Policy) -> tuple[Distribution, Parameters]:
+        X, _, posterior = self.under(policy.schema)
+        distribution, parameters = policy.distribution(X, posterior)
+        if not np.isfinite(distribution.propensity).all():
+            raise ArithmeticError(f"{policy.name} gives no probabilities")
+        return distribution, parameters
+
+    def evaluation(self, policy: Policy, seen: tuple[Distribution, Parameters], chosen: int) -> Evaluation:
+        prior = self.shared.prior(policy.schema)
+        distribution, parameters = seen
+        return Evaluation(
+            policy.name,
+            policy.version,
+            policy.schema.hash,
+            policy.schema.names,
+            parameters,
+            distribution,
+            self.under(policy.schema)[0][chosen],
+            None if prior is None else prior.version,
+        )
 
 
 class Scorer:
@@ -31,70 +90,141 @@ class Scorer:
     def __init__(self, settings: Settings) -> None:
         self._reads = Table(settings, settings.score_read_budget_ms)
         self._writes = Table(settings, settings.score_write_budget_ms)
+        self._shared = SharedKnowledge(settings.configuration_cache_sec, settings.prior_strength_max)
+        self._default_policy = settings.active_policy
+        self._reward_wait_us = round(settings.reward_wait_sec * 1_000_000)
+        self._policies: Mapping[str, Policy] = {
+            name: replace(policy, min_explore=settings.min_explore) if isinstance(policy, InverseGapUCB) else policy
+            for name, policy in POLICIES.items()
+        }
 
     def prime(self) -> None:
-        """Open both connections, so that the first request's budget is not spent on handshakes."""
-        for table in (self._reads, self._writes):
-            try:
-                table.get(*keys.BRIDGE_HEALTH)
-            except TableUnavailable:
-                telemetry.count("PrimeFailed")
+        """Open both connections and read what all requests share, so that the first request's budget is its own."""
+        self.refresh()
+        try:
+            self._writes.get_all([keys.CONFIGURATION])
+        except TableUnavailable:
+            telemetry.count("PrimeFailed")
 
-    def score(self, request: ScoreRequest, policy_name: str) -> ScoreResponse:
-        """Return the answer; raises `InvalidField` for an unknown policy or time zone."""
-        policy = policy_named(policy_name)
+    def active_policy(self) -> str:
+        """Return the policy in use for requests that name none and take part in no experiment, as last heard."""
+        configured = self._shared.configuration.active_policy
+        if configured is None:
+            return self._default_policy
+        if configured in POLICIES:
+            return configured
+        telemetry.count("UnknownPolicyConfigured")
+        return self._default_policy
+
+    def refresh(self) -> None:
+        """Read the configuration if it is due; a table that does not answer changes nothing."""
+        if due := self._shared.keys_due():
+            try:
+                self._shared.update(self._reads.get_all(due))
+            except TableUnavailable:
+                telemetry.count("RefreshFailed")
+
+    def score(self, request: ScoreRequest, named: str | None) -> ScoreResponse:
+        """Return the answer; named: the policy that the request or its path names.
+
+        Raises `InvalidField` for an unknown policy or time zone.
+        """
+        if named is not None:
+            policy_named(named)
+        now = datetime.now(UTC)
         context = request.context
-        hour, day = local_time(context.hour_of_day, context.day_of_week, context.timezone, datetime.now(UTC))
+        hour, day = local_time(context.hour_of_day, context.day_of_week, context.timezone, now)
         decision_id = str(ULID())
-        learned = self._learned(request.user_id, policy)
-        known = learned or UserLearning()
-        situation = Situation(hour, day, request.profile_features or {})
-        statistics = known.statistics(policy.name, policy.schema.hash, policy.schema.dimension)
-        features = [candidate.features for candidate in request.candidates]
-        chosen, evaluation, posterior, X = choose(policy, statistics, situation, features, decision_id)
+        known = self._read(request.user_id)
+        experiments = assignments(self._shared.configuration, request.user_id, now)
+        policy = self._policies[named or self._assigned_policy(experiments) or self.active_policy()]
+        view = _View(
+            Situation(hour, day, request.profile_features or {}),
+            request,
+            known.learning or UserLearning(),
+            self._shared,
+            time.time_ns() // 1000,
+        )
+        active = view.evaluate(policy)
+        distribution = active[0]
+        chosen = draw(distribution.propensity, decision_id)
         decision = Decision(
             user_id=request.user_id,
             decision_id=decision_id,
             candidates=[one.model_dump(exclude={"content"}, exclude_none=True) for one in request.candidates],
-            situation=situation,
+            situation=view.situation,
             chosen=chosen,
             policy=policy.name,
-            evaluations={policy.name: evaluation},
-            epoch=None if learned is None else learned.epoch,
-            degraded=learned is None,
+            evaluations={
+                policy.name: view.evaluation(policy, active, chosen),
+                **self._shadow_evaluations(view, policy, chosen),
+            },
+            epoch=None if known.learning is None else known.learning.epoch,
+            degraded=known.learning is None,
+            reward_wait_us=self._reward_wait_us,
             deferred=request.defer,
+            experiments=experiments,
             context=_logged_context(request),
         )
         explanation = None
         if request.explain:
-            explanation = explain(evaluation, posterior, X, chosen, statistics.pulls)
+            X, statistics, posterior = view.under(policy.schema)
+            explanation = explain(decision.active, posterior, X, chosen, statistics.pulls)
         return ScoreResponse(
             tip_id=decision.tip_id,
-            score=float(evaluation.distribution.score[chosen]),
+            score=float(distribution.score[chosen]),
             policy=policy.name,
             decision_id=decision_id,
-            propensity=float(evaluation.distribution.propensity[chosen]),
-            ranking=_ranking(request, evaluation),
+            propensity=float(distribution.propensity[chosen]),
+            ranking=_ranking(request, distribution),
             explored=decision.explored,
             policy_version=policy.version,
             schema_hash=policy.schema.hash,
             degraded=decision.degraded,
-            logged=self._remember(decision),
+            # Of a person who was erased nothing is kept, whoever still asks for them.
+            logged=not known.erased and self._remember(decision),
             explanation=explanation,
         )
 
-    def _learned(self, user_id: str, policy: Policy) -> UserLearning | None:
-        """Return what is learned of the person, None when the table does not tell in time or it cannot be used."""
+    def _read(self, user_id: str) -> _Known:
+        """Read, in one round trip, the person's learning, and with it what all requests share if that is due."""
+        due = self._shared.keys_due()
+        wanted = [(keys.user(user_id), keys.LEARNING), keys.tombstone(user_id), *due]
         try:
-            known = learning.read(self._reads, user_id)
-            known.statistics(policy.name, policy.schema.hash, policy.schema.dimension)
-            return known
+            item, tombstone, *shared = self._reads.get_all(wanted)
+            self._shared.update(shared)
+            if tombstone is not None:
+                return _Known(UserLearning(), erased=True)
+            return _Known(read_learning(item))
         except TableUnavailable:
             telemetry.count("ScoreDegraded")
         except LearningUnreadable:
             telemetry.count("ScoreDegraded")
             telemetry.log_unforeseen("learning cannot be used")
+        return _Known(None)
+
+    def _assigned_policy(self, experiments: Mapping[str, str]) -> str | None:
+        """Return the arm of the experiment on policies that the person is in; an unknown arm is counted and left."""
+        for experiment in self._shared.configuration.experiments:
+            if experiment.kind == "policy" and (arm := experiments.get(experiment.name)) is not None:
+                if arm in POLICIES:
+                    return arm
+                telemetry.count("UnknownPolicyConfigured")
         return None
+
+    def _shadow_evaluations(self, view: _View, active: Policy, chosen: int) -> dict[str, Evaluation]:
+        """Evaluate the configured shadows; one that fails is logged and never felt."""
+        evaluations: dict[str, Evaluation] = {}
+        for name in self._shared.configuration.shadows:
+            if name == active.name:
+                continue
+            try:
+                policy = self._policies[name]
+                evaluations[name] = view.evaluation(policy, view.evaluate(policy), chosen)
+            except Exception:
+                telemetry.count("ShadowFailed")
+                telemetry.log_unforeseen("a shadow policy failed", policy=name if name in POLICIES else "unknown")
+        return evaluations
 
     def _remember(self, decision: Decision) -> bool:
         try:
@@ -116,9 +246,8 @@ def _logged_context(request: ScoreRequest) -> dict[str, Any]:
     return logged
 
 
-def _ranking(request: ScoreRequest, evaluation: Evaluation) -> list[RankedCandidate]:
+def _ranking(request: ScoreRequest, distribution: Distribution) -> list[RankedCandidate]:
     """Return the candidates by score, highest first; ties keep the request's order."""
-    distribution = evaluation.distribution
     rows = zip(request.candidates, distribution.score.tolist(), distribution.propensity.tolist(), strict=True)
     return [
         RankedCandidate(id=candidate.id, score=score, propensity=propensity)

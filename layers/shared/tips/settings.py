@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import os
+import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
 
 
-def _number(env: Mapping[str, str], name: str, default: float, *, minimum: float) -> float:
+def _number(
+    env: Mapping[str, str], name: str, default: float, *, minimum: float, maximum: float = sys.float_info.max
+) -> float:
     raw = env.get(name, "").strip()
     if not raw:
         return default
@@ -16,8 +21,24 @@ def _number(env: Mapping[str, str], name: str, default: float, *, minimum: float
         value = float(raw)
     except ValueError:
         raise ValueError(f"{name} must be a number, not {raw!r}") from None
-    if not minimum <= value < float("inf"):
-        raise ValueError(f"{name} must be at least {minimum:g}, not {raw!r}")
+    if not minimum <= value <= maximum:
+        wanted = f"at least {minimum:g}" if maximum == sys.float_info.max else f"from {minimum:g} to {maximum:g}"
+        raise ValueError(f"{name} must be {wanted}, not {raw!r}")
+    return value
+
+
+_UNITS_SEC = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+
+def _duration_sec(env: Mapping[str, str], name: str, default: float, *, minimum: float) -> float:
+    """Read seconds, or a number with a unit: 90s, 30m, 24h, 7d."""
+    raw = env.get(name, "").strip()
+    if not raw:
+        return default
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd]?)", raw)
+    value = float(found[1]) * _UNITS_SEC[found[2]] if found else -1.0
+    if not minimum <= value < math.inf:
+        raise ValueError(f"{name} must be seconds, or a number with s, m, h or d, at least {minimum:g} s, not {raw!r}")
     return value
 
 
@@ -31,7 +52,18 @@ class Settings:
     region: str = "eu-west-1"
     deployed: bool = False
     """True in AWS; False under `sam local`, the devstack and tests."""
-    active_policy: str = "egreedy-v2"
+    active_policy: str = "igw-ucb"
+    """Used as long as the table holds no configuration that names another."""
+    configuration_cache_sec: float = 30.0
+    min_explore: float = 0.02
+    """Share of probability that `igw-ucb` spreads over all candidates alike."""
+    prior_strength_max: float = 20.0
+    """How many of a person's own reactions the population prior may weigh as much as."""
+    half_life_days: float = math.inf
+    """Age of a decision at which what it taught counts half; infinite: nothing is forgotten."""
+    default_reward: float = 0.0
+    """What a decision teaches that had no reaction when the reward wait ended."""
+    reward_wait_sec: float = 86_400.0
     score_read_budget_ms: float = 30.0
     score_write_budget_ms: float = 30.0
     table_deadline_ms: float = 2000.0
@@ -61,6 +93,12 @@ class Settings:
             region=text("AWS_REGION") or text("AWS_DEFAULT_REGION") or default.region,
             deployed=env.get("AWS_EXECUTION_ENV", "").startswith("AWS_Lambda_") and env.get("AWS_SAM_LOCAL") != "true",
             active_policy=text("ACTIVE_POLICY") or default.active_policy,
+            configuration_cache_sec=_number(env, "CONFIG_CACHE_SEC", default.configuration_cache_sec, minimum=0),
+            min_explore=_number(env, "MIN_EXPLORE", default.min_explore, minimum=0, maximum=1),
+            prior_strength_max=_number(env, "PRIOR_STRENGTH_MAX", default.prior_strength_max, minimum=0),
+            half_life_days=_number(env, "HALF_LIFE_DAYS", 0, minimum=0) or math.inf,
+            default_reward=_number(env, "DEFAULT_REWARD", default.default_reward, minimum=-1, maximum=1),
+            reward_wait_sec=_duration_sec(env, "REWARD_WAIT", default.reward_wait_sec, minimum=0),
             score_read_budget_ms=_number(env, "SCORE_READ_BUDGET_MS", default.score_read_budget_ms, minimum=1),
             score_write_budget_ms=_number(env, "SCORE_WRITE_BUDGET_MS", default.score_write_budget_ms, minimum=1),
             table_deadline_ms=_number(env, "TABLE_DEADLINE_MS", default.table_deadline_ms, minimum=1),

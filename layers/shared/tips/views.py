@@ -12,6 +12,7 @@ from tips.state import keys
 if TYPE_CHECKING:
     from tips.bandit.decision import Evaluation
     from tips.bandit.policy import Policy
+    from tips.bandit.rewards import Reaction
     from tips.state.decision_codec import RememberedDecision
     from tips.state.learning import UserLearning
 
@@ -24,7 +25,7 @@ def iso(at_us: int) -> str:
 def history_entry(remembered: RememberedDecision) -> HistoryEntry:
     decision = remembered.decision
     active = decision.active
-    counted = remembered.reactions.counted
+    counted = remembered.reactions.counted(remembered.wait_ends_at)
     return HistoryEntry(
         ts=iso(keys.decided_at_us(decision.decision_id)),
         decision_id=decision.decision_id,
@@ -45,6 +46,7 @@ def history_entry(remembered: RememberedDecision) -> HistoryEntry:
 def decision_view(remembered: RememberedDecision) -> DecisionResponse:
     decision = remembered.decision
     log = remembered.reactions
+    counted = log.counted(remembered.wait_ends_at)
     return DecisionResponse(
         decision_id=decision.decision_id,
         user_id=decision.user_id,
@@ -61,22 +63,35 @@ def decision_view(remembered: RememberedDecision) -> DecisionResponse:
         degraded=decision.degraded,
         deferred=decision.deferred,
         epoch=decision.epoch,
-        shown_at=None if remembered.shown_at is None else iso(remembered.shown_at),
-        reaction=None
-        if log.counted is None
-        else ReactionView(
-            reward=log.counted.reward,
-            occurred_at=iso(log.counted.occurred_at),
-            event_id=log.counted.event_id,
-            action=log.counted.action,
-            dwell_ms=log.counted.dwell_ms,
-            learned=log.learned_reward is not None,
-        ),
+        experiments=dict(decision.experiments),
+        shown_at=_iso(remembered.shown_at),
+        reward_wait_began_at=_iso(remembered.wait_began_at),
+        reward_wait_ends_at=_iso(remembered.wait_ends_at),
+        reaction=_reaction_view(counted, learned=log.learned is not None),
+        late_reaction=_reaction_view(log.late(remembered.wait_ends_at), learned=False),
+        learned_reward=log.learned,
+    )
+
+
+def _iso(at_us: int | None) -> str | None:
+    return None if at_us is None else iso(at_us)
+
+
+def _reaction_view(reaction: Reaction | None, *, learned: bool) -> ReactionView | None:
+    if reaction is None:
+        return None
+    return ReactionView(
+        reward=reaction.reward,
+        occurred_at=iso(reaction.occurred_at),
+        event_id=reaction.event_id,
+        action=reaction.action,
+        dwell_ms=reaction.dwell_ms,
+        learned=learned,
     )
 
 
 def stats_view(user_id: str, policy: Policy, learning: UserLearning) -> StatsResponse:
-    learned = learning.policies.get(policy.name)
+    learned = learning.counted(policy.schema)
     pulls = 0 if learned is None else learned.statistics.pulls
     cumulative = 0.0 if learned is None else learned.statistics.cumulative_reward
     return StatsResponse(
@@ -97,6 +112,7 @@ def _evaluation_view(evaluation: Evaluation) -> EvaluationView:
     return EvaluationView(
         policy_version=evaluation.policy_version,
         schema_hash=evaluation.schema_hash,
+        prior=evaluation.prior,
         parameters=dict(evaluation.parameters),
         features=_features(evaluation),
         mean=distribution.mean.tolist(),

@@ -9,13 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tips.bandit.policy import Distribution, Policy
-from tips.bandit.statistics import Posterior, Statistics
-
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from tips.features.vectors import Features, Situation
+    from tips.bandit.policy import Distribution, Parameters, Policy
+    from tips.features.vectors import Situation
 
 
 def draw(propensity: NDArray[np.float64], decision_id: str) -> int:
@@ -23,27 +21,34 @@ def draw(propensity: NDArray[np.float64], decision_id: str) -> int:
     digest = hashlib.sha256(decision_id.encode()).digest()
     uniform = (int.from_bytes(digest[:8], "big") >> 11) / 2**53
     cumulative = np.cumsum(propensity)
-    return int(np.searchsorted(cumulative, uniform * cumulative[-1], side="right"))
+    drawn = int(np.searchsorted(cumulative, uniform * cumulative[-1], side="right"))
+    # Where rounding carries past the end, the last candidate that can be drawn at all.
+    return min(drawn, int(np.flatnonzero(propensity)[-1]))
 
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """What one policy made of a request: its distribution and the vector of the candidate that was shown."""
+    """What one policy made of a request: its distribution and the vector of the candidate that was shown.
+
+    prior: version of the population prior behind it, None without one.
+    """
 
     policy: str
     policy_version: str
     schema_hash: str
     names: tuple[str, ...]
-    parameters: Mapping[str, float]
+    parameters: Parameters
     distribution: Distribution
     vector: NDArray[np.float64]
+    prior: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Decision:
     """One decision as it is remembered. `candidates` are dictionaries without content, in request order.
 
-    `epoch` is the user's learning epoch, None when the table could not be read.
+    policy: the one that chose; `evaluations` holds it and the shadows. epoch: the user's learning epoch, None when the
+    table could not be read. experiments: arm by experiment. reward_wait_us: how long a reaction is in time.
     """
 
     user_id: str
@@ -55,7 +60,9 @@ class Decision:
     evaluations: Mapping[str, Evaluation]
     epoch: int | None
     degraded: bool
+    reward_wait_us: int
     deferred: bool = False
+    experiments: Mapping[str, str] = field(default_factory=dict)
     context: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -75,25 +82,12 @@ class Decision:
         return bool(score[self.chosen] < score.max())
 
 
-def choose(
-    policy: Policy,
-    statistics: Statistics,
-    situation: Situation,
-    candidates: Sequence[Features],
-    decision_id: str,
-) -> tuple[int, Evaluation, Posterior, NDArray[np.float64]]:
-    """Draw a candidate. Returns its index, the evaluation, the posterior used and X: (k, d)."""
-    X = policy.schema.encode(situation, candidates)
-    posterior = Posterior.from_statistics(statistics)
-    distribution = policy.distribution(X, posterior)
-    chosen = draw(distribution.propensity, decision_id)
-    evaluation = Evaluation(
-        policy.name,
-        policy.version,
-        policy.schema.hash,
-        policy.schema.names,
-        policy.parameters,
-        distribution,
-        X[chosen],
-    )
-    return chosen, evaluation, posterior, X
+def replay(
+    policy: Policy, decision_id: str, mean: Sequence[float], width: Sequence[float], parameters: Parameters
+) -> tuple[int, Distribution]:
+    """Return choice and distribution again from what a decision's log holds, bit for bit.
+
+    mean, width: (k,), as the policy that chose saw the candidates; parameters: as logged.
+    """
+    distribution = policy.replay(np.array(mean, dtype=np.float64), np.array(width, dtype=np.float64), parameters)
+    return draw(distribution.propensity, decision_id), distribution

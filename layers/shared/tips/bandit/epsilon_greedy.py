@@ -2,15 +2,16 @@
 
 propensity = epsilon / k + (1 - epsilon) * [best], the greedy mass shared equally by exact ties, so every candidate
 keeps at least epsilon / k and the log supports off-policy evaluation.
+
+See also: `igw_ucb`, which explores less where the difference is clear and more where nothing is known.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tips.bandit.policy import Policy, uniform_over_best
+from tips.bandit.policy import Distribution, Parameters, Policy, uniform_over_best
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,12 +22,10 @@ if TYPE_CHECKING:
 class EpsilonGreedy(Policy):
     epsilon: float = 0.10
 
-    @property
-    def parameters(self) -> Mapping[str, float]:
+    def parameters(self, k: int, observations: float) -> Parameters:
         return {"epsilon": self.epsilon}
 
-    def index(self, mean: NDArray[np.float64], width: NDArray[np.float64]) -> NDArray[np.float64]:
-        return mean
-
-    def probabilities(self, score: NDArray[np.float64]) -> NDArray[np.float64]:
-        return self.epsilon / len(score) + (1 - self.epsilon) * uniform_over_best(score)
+    def replay(self, mean: NDArray[np.float64], width: NDArray[np.float64], parameters: Parameters) -> Distribution:
+        epsilon = parameters["epsilon"]
+        propensity = epsilon / len(mean) + (1 - epsilon) * uniform_over_best(mean)
+        return Distribution(mean, width, mean, propensity)

@@ -2,17 +2,16 @@
 
 score = mean + alpha * width (Li et al. 2010, arXiv:1003.0146, algorithm 1, one model shared by all candidates).
 
-See also: `epsilon_greedy` when decisions must support off-policy evaluation; LinUCB is deterministic but for ties,
-so its log says nothing about the candidates it did not choose.
+See also: `igw_ucb` when decisions must support off-policy evaluation; LinUCB is deterministic but for ties, so its
+log says nothing about the candidates it did not choose.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tips.bandit.policy import Policy, uniform_over_best
+from tips.bandit.policy import Distribution, Parameters, Policy, uniform_over_best
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,12 +22,9 @@ if TYPE_CHECKING:
 class LinUCB(Policy):
     alpha: float = 1.0
 
-    @property
-    def parameters(self) -> Mapping[str, float]:
+    def parameters(self, k: int, observations: float) -> Parameters:
         return {"alpha": self.alpha}
 
-    def index(self, mean: NDArray[np.float64], width: NDArray[np.float64]) -> NDArray[np.float64]:
-        return mean + self.alpha * width
-
-    def probabilities(self, score: NDArray[np.float64]) -> NDArray[np.float64]:
-        return uniform_over_best(score)
+    def replay(self, mean: NDArray[np.float64], width: NDArray[np.float64], parameters: Parameters) -> Distribution:
+        score = mean + parameters["alpha"] * width
+        return Distribution(mean, width, score, uniform_over_best(score))

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Self
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from tips.bandit.statistics import Posterior
+    from tips.bandit.posterior import Posterior
     from tips.features.vectors import Schema
+
+Parameters = Mapping[str, float]
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,34 +40,43 @@ class Policy(ABC):
     schema: Schema
     version: str = "1"
 
-    @property
     @abstractmethod
-    def parameters(self) -> Mapping[str, float]:
-        """The numbers that, with means and widths, determine the distribution."""
+    def parameters(self, k: int, observations: float) -> Parameters:
+        """Return the numbers that, with means and widths, determine the distribution over k candidates.
 
-    def with_parameters(self, parameters: Mapping[str, float]) -> Self:
-        """Return the policy as it was when these parameters were logged."""
-        return replace(self, **parameters)  # type: ignore[arg-type]
+        observations: how many reactions the posterior is worth, the prior's strength included; at least 1.
+        """
 
     @abstractmethod
-    def index(self, mean: NDArray[np.float64], width: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the score of each candidate. All arrays: (k,)."""
+    def replay(self, mean: NDArray[np.float64], width: NDArray[np.float64], parameters: Parameters) -> Distribution:
+        """Return the distribution for means and widths, (k,) each; from logged ones the same again, bit for bit."""
 
-    @abstractmethod
-    def probabilities(self, score: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the exact probability of each candidate. score: (k,)."""
+    def distribution(self, X: NDArray[np.float64], posterior: Posterior) -> tuple[Distribution, Parameters]:
+        """Return the distribution over the rows of X: (k, d), and the parameters that it came from."""
+        parameters = self.parameters(len(X), posterior.observations)
+        return self.replay(*posterior.predict(X), parameters), parameters
 
-    def distribution(self, X: NDArray[np.float64], posterior: Posterior) -> Distribution:
-        """Return the distribution over the rows of X: (k, d)."""
-        return self.replay(*posterior.predict(X))
 
-    def replay(self, mean: NDArray[np.float64], width: NDArray[np.float64]) -> Distribution:
-        """Return the distribution again from logged means and widths, bit for bit."""
-        score = self.index(mean, width)
-        return Distribution(mean, width, score, self.probabilities(score))
+def normalised(weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return weights: (k,) scaled to sum to 1. The sum is exactly rounded, so that no processor sums otherwise."""
+    return weights / math.fsum(weights)
 
 
 def uniform_over_best(score: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the greedy distribution: all mass on the highest score, shared equally by exact ties. score: (k,)."""
     best: NDArray[np.float64] = (score == score.max()).astype(np.float64)
-    return best / best.sum()
+    return best / np.count_nonzero(best)
+
+
+def inverse_gap_weighting(score: NDArray[np.float64], gamma: float) -> NDArray[np.float64]:
+    """Return p: (k,) = 1 / (k + gamma * gap) for all but the best, which takes the rest; exact ties share it.
+
+    score: (k,); gap: how far a score is below the best one. Every p is at least 1 / (k + gamma * largest gap).
+    Source: Abe & Long 1999; Foster & Rakhlin 2020 (arXiv:2002.04926), algorithm 1.
+    """
+    gap = score.max() - score
+    best = gap == 0
+    propensity = 1.0 / (len(score) + gamma * gap)
+    rest = 1.0 - math.fsum(propensity[~best])
+    propensity[best] = rest / np.count_nonzero(best)
+    return propensity

@@ -5,13 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tips.contracts.common import Action
 
-MAX_EVENT_IDS = 16
+MAX_REACTIONS = 16
 
 _SECOND_MS = 1000
 _MINUTE_MS = 60 * _SECOND_MS
@@ -51,37 +50,52 @@ class Reaction:
     action: Action | None = None
     dwell_ms: int | None = None
 
-
-class Verdict(StrEnum):
-    """What a reaction is to a decision that may have had others before."""
-
-    COUNTS = "counts"
-    DUPLICATE = "duplicate"
-    SUPERSEDED = "superseded"
+    @property
+    def order(self) -> tuple[int, str]:
+        """Of two reactions the one that is greater counts."""
+        return self.occurred_at, self.event_id
 
 
 @dataclass(frozen=True, slots=True)
 class ReactionLog:
-    """The reaction that counts for a decision, the reward of it that is in the sums, and the ids seen, oldest first."""
+    """What is known of the reactions to one decision; what it teaches depends on nothing but this and its times.
 
-    counted: Reaction | None = None
-    learned_reward: float | None = None
-    event_ids: tuple[str, ...] = ()
+    reactions: the last `MAX_REACTIONS` told, oldest telling first, one per event id, and always the one that counts.
+    wait_over: whether the table has said that the reward wait has ended. learned: the reward that is in the sums.
+    """
 
-    def judge(self, reaction: Reaction) -> Verdict:
-        """The reaction with the latest `occurred_at` counts, ties by `event_id`; a known id changes nothing."""
-        if reaction.event_id in self.event_ids:
-            return Verdict.DUPLICATE
-        if self.counted is None:
-            return Verdict.COUNTS
-        if reaction.event_id == self.counted.event_id:
-            return Verdict.DUPLICATE
-        newer = (reaction.occurred_at, reaction.event_id) > (self.counted.occurred_at, self.counted.event_id)
-        return Verdict.COUNTS if newer else Verdict.SUPERSEDED
+    reactions: tuple[Reaction, ...] = ()
+    wait_over: bool = False
+    learned: float | None = None
 
-    def record(self, reaction: Reaction, *, counts: bool, learned_reward: float | None) -> ReactionLog:
-        """Return the log with the reaction's id remembered and, if it counts, with it as the counted one."""
-        event_ids = (*self.event_ids, reaction.event_id)[-MAX_EVENT_IDS:]
-        if counts:
-            return ReactionLog(reaction, learned_reward, event_ids)
-        return replace(self, event_ids=event_ids)
+    def knows(self, event_id: str) -> bool:
+        """A known id is never re-dated and changes nothing."""
+        return any(one.event_id == event_id for one in self.reactions)
+
+    def counted(self, last_us: int | None) -> Reaction | None:
+        """Return the latest reaction up to `last_us`, the end of the reward wait (None: it has not begun)."""
+        in_time = [one for one in self.reactions if last_us is not None and one.occurred_at <= last_us]
+        return max(in_time, key=lambda one: one.order, default=None)
+
+    def late(self, last_us: int | None) -> Reaction | None:
+        """Return the latest reaction after the reward wait: kept for evaluation, never learned."""
+        late = [one for one in self.reactions if last_us is not None and one.occurred_at > last_us]
+        return max(late, key=lambda one: one.order, default=None)
+
+    def reward(self, last_us: int | None, default_reward: float) -> float | None:
+        """Return what the decision teaches: the counted reward, after the wait the default, else nothing yet."""
+        if last_us is None:
+            return None
+        counted = self.counted(last_us)
+        if counted is not None:
+            return counted.reward
+        return default_reward if self.wait_over else None
+
+    def with_reaction(self, reaction: Reaction, last_us: int | None) -> ReactionLog:
+        """Return the log with one reaction more; beyond the bound the oldest goes that neither counts nor is late."""
+        reactions = [*self.reactions, reaction]
+        after = replace(self, reactions=tuple(reactions))
+        if len(reactions) > MAX_REACTIONS:
+            kept = (after.counted(last_us), after.late(last_us))
+            reactions.remove(next(one for one in reactions if one not in kept))
+        return replace(self, reactions=tuple(reactions))

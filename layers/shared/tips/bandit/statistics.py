@@ -1,89 +1,131 @@
-"""Sufficient statistics of a linear reward model, kept without the prior, and the posterior formed from them.
+"""Sufficient statistics of a linear reward model, kept without the prior.
 
-Because only sums are stored, a new prior, a revised reward and another schema are plain arithmetic on sums.
+Because only sums are stored, a new prior, a revised reward, forgetting and another schema are plain arithmetic on sums.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
+from tips.bandit import forgetting
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from tips.bandit.forgetting import Microseconds
 
 
 @dataclass(frozen=True, eq=False)
 class Statistics:
-    """Sums over one person's learned reactions under one policy.
+    """Sums over one person's learned reactions under one schema.
 
-    xx: (d, d) float64, sum of x x^T; rx: (d,) float64, sum of reward * x. The counts are never decayed:
-    `pulls` reactions learned, of them `pulls_without_decision` by features alone, `cumulative_reward` their sum.
+    With w the weight of a reaction (1, or by `forgetting` as of the landmark): xx: (d, d) float64, sum of w x x^T;
+    rx: (d,) float64, sum of w reward x; weight: sum of w; rr: sum of w reward^2.
+    The counts are never decayed: `pulls` reactions learned, of them `pulls_without_decision` by features alone,
+    `cumulative_reward` their sum.
     """
 
     xx: NDArray[np.float64]
     rx: NDArray[np.float64]
+    weight: float = 0.0
+    rr: float = 0.0
     pulls: int = 0
     pulls_without_decision: int = 0
     cumulative_reward: float = 0.0
+    half_life: Microseconds = 0
+    landmark: Microseconds = 0
 
     @classmethod
     def empty(cls, dimension: int) -> Self:
         return cls(np.zeros((dimension, dimension)), np.zeros(dimension))
 
-    def observe(self, x: NDArray[np.float64], reward: float, *, without_decision: bool = False) -> Statistics:
-        """Return the statistics with one more reaction. x: (d,)."""
-        return Statistics(
-            self.xx + np.outer(x, x),
-            self.rx + reward * x,
-            self.pulls + 1,
-            self.pulls_without_decision + without_decision,
-            self.cumulative_reward + reward,
+    def learn(
+        self,
+        x: NDArray[np.float64],
+        at: Microseconds,
+        old: float | None,
+        new: float | None,
+        *,
+        half_life: Microseconds = 0,
+        without_decision: bool = False,
+    ) -> Statistics:
+        """Return the statistics with a decision's reward changed from `old` to `new`; None: not learned.
+
+        x: (d,), the vector shown; at: the decision's time. From None it is observed, to None it is taken out again,
+        else revised; what was added before cancels.
+        """
+        ready = self._ready_for(at, half_life)
+        w = forgetting.weight(at, ready.landmark, ready.half_life)
+        before, after = old or 0.0, new or 0.0
+        count = (new is not None) - (old is not None)
+        return replace(
+            ready,
+            xx=ready.xx + (count * w) * np.outer(x, x) if count else ready.xx,
+            rx=ready.rx + (w * (after - before)) * x,
+            weight=ready.weight + count * w,
+            rr=ready.rr + w * (after * after - before * before),
+            pulls=ready.pulls + count,
+            pulls_without_decision=ready.pulls_without_decision + count * without_decision,
+            cumulative_reward=ready.cumulative_reward + (after - before),
         )
 
-    def revise(self, x: NDArray[np.float64], old_reward: float, new_reward: float) -> Statistics:
-        """Return the statistics as if an observed reaction had had another reward. x: (d,)."""
-        difference = new_reward - old_reward
-        return Statistics(
-            self.xx,
-            self.rx + difference * x,
-            self.pulls,
-            self.pulls_without_decision,
-            self.cumulative_reward + difference,
-        )
+    def as_of(self, now: Microseconds) -> Statistics:
+        """Return the statistics with weights as they are at `now`: 1 for a decision taken this moment."""
+        if self.half_life == 0:
+            return self
+        return self._scaled(1.0 / max(forgetting.weight(now, self.landmark, self.half_life), 1e-300))
+
+    def _ready_for(self, at: Microseconds, half_life: Microseconds) -> Statistics:
+        if self.half_life != half_life:
+            if self.pulls == 0 and self.weight == 0:
+                landmark = forgetting.landmark_for(at, half_life)
+                return replace(self, half_life=half_life, landmark=landmark)
+            return self._with_half_life(half_life, at)
+        if forgetting.is_far(at, self.landmark, half_life):
+            landmark = forgetting.landmark_for(at, half_life)
+            return replace(self._scaled(forgetting.moved(self.landmark, landmark, half_life)), landmark=landmark)
+        return self
+
+    def _with_half_life(self, half_life: Microseconds, at: Microseconds) -> Statistics:
+        """Return the same sums, as much worth at `at` as before, that from now on decay otherwise."""
+        landmark = forgetting.landmark_for(at, half_life)
+        scaled = self.as_of(at)._scaled(forgetting.weight(at, landmark, half_life))
+        return replace(scaled, half_life=half_life, landmark=landmark)
+
+    def _scaled(self, factor: float) -> Statistics:
+        return replace(self, xx=self.xx * factor, rx=self.rx * factor, weight=self.weight * factor, rr=self.rr * factor)
 
 
-@dataclass(frozen=True, eq=False)
-class Posterior:
-    """Gaussian over the weights: precision = prior precision + xx, mean = covariance @ rx.
+def map_vector(x: NDArray[np.float64], names: Sequence[str], to_names: Sequence[str]) -> NDArray[np.float64]:
+    """Return x: (d,) of one schema as a vector of another: by name, zero where the name is new."""
+    places, targets = _shared(names, to_names)
+    mapped = np.zeros(len(to_names))
+    mapped[targets] = x[places]
+    return mapped
 
-    precision: (d, d) float64. The prior is ridge: `ridge` times the identity, zero mean.
-    Source: Li et al. 2010 (arXiv:1003.0146), section 3.1, with lambda for the identity's weight.
-    """
 
-    precision: NDArray[np.float64]
-    shift: NDArray[np.float64]
+def map_matrix(xx: NDArray[np.float64], names: Sequence[str], to_names: Sequence[str]) -> NDArray[np.float64]:
+    """Return xx: (d, d) of one schema as a matrix of another: by name, zero where a name is new."""
+    places, targets = _shared(names, to_names)
+    mapped = np.zeros((len(to_names), len(to_names)))
+    mapped[np.ix_(targets, targets)] = xx[np.ix_(places, places)]
+    return mapped
 
-    @classmethod
-    def from_statistics(cls, statistics: Statistics, ridge: float = 1.0) -> Self:
-        return cls(statistics.xx + ridge * np.eye(len(statistics.rx)), statistics.rx)
 
-    @cached_property
-    def covariance(self) -> NDArray[np.float64]:
-        """(d, d); symmetric to the last bit, so that x^T C y = y^T C x."""
-        inverse = np.linalg.inv(self.precision)
-        return (inverse + inverse.T) / 2
+def map_statistics(statistics: Statistics, names: Sequence[str], to_names: Sequence[str]) -> Statistics:
+    """Return the statistics under another schema: exactly those that mapped vectors would have given."""
+    return replace(
+        statistics,
+        xx=map_matrix(statistics.xx, names, to_names),
+        rx=map_vector(statistics.rx, names, to_names),
+    )
 
-    @cached_property
-    def mean(self) -> NDArray[np.float64]:
-        """(d,): the ridge estimate of the weights."""
-        return self.covariance @ self.shift
 
-    def predict(self, X: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return mean (k,) and width (k,) = sqrt(x^T covariance x) of the reward for the rows of X: (k, d)."""
-        # einsum and row sums, not BLAS: equal rows must get equal results to the last bit, or ties would break.
-        means = (X * self.mean).sum(axis=1)
-        variances = (np.einsum("ij,jk->ik", X, self.covariance) * X).sum(axis=1)
-        return means, np.sqrt(np.maximum(variances, 0.0))
+def _shared(names: Sequence[str], to_names: Sequence[str]) -> tuple[list[int], list[int]]:
+    place = {name: index for index, name in enumerate(names)}
+    shared = [(place[name], index) for index, name in enumerate(to_names) if name in place]
+    return [old for old, _ in shared], [new for _, new in shared]

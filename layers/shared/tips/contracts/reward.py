@@ -1,4 +1,4 @@
-"""Bodies of `POST /reward`, `GET /stats` and `POST /reset`."""
+"""Bodies of `POST /reward`, `POST /activate`, `GET /stats`, `POST /reset` and `DELETE /users`."""
 
 from __future__ import annotations
 
@@ -59,6 +59,21 @@ class RewardResponse(Answer):
     reward: float
 
 
+class ActivateRequest(Body):
+    """A deferred decision was really shown, now."""
+
+    user_id: Id
+    decision_id: Id
+
+
+class ActivateResponse(Answer):
+    """`applied`: whether the reward wait began now; `reason` why not."""
+
+    ok: bool = True
+    applied: bool
+    reason: str | None = None
+
+
 class StatsResponse(Answer):
     """Counts of learned reactions of one person under one policy; never decayed."""
 
@@ -77,3 +92,13 @@ class ResetResponse(Answer):
     ok: bool = True
     user_id: str
     epoch: int
+
+
+class EraseResponse(Answer):
+    """Everything kept of the person is gone. `erased`: items by kind; `remains`: what cannot be taken back at once."""
+
+    ok: bool = True
+    user_id: str
+    erased: dict[str, int]
+    erased_total: int
+    remains: list[str]

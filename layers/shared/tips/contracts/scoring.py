@@ -127,6 +127,7 @@ class EvaluationView(Answer):
 
     policy_version: str
     schema_hash: str
+    prior: str | None
     parameters: dict[str, float]
     features: dict[str, float]
     mean: list[float]
@@ -136,7 +137,7 @@ class EvaluationView(Answer):
 
 
 class ReactionView(Answer):
-    """The reaction that counts. `learned`: whether it is in what was learned."""
+    """One reaction. `learned`: whether its reward is in what was learned."""
 
     reward: float
     occurred_at: str
@@ -147,7 +148,11 @@ class ReactionView(Answer):
 
 
 class DecisionResponse(Answer):
-    """One decision whole, as remembered: enough to replay its probabilities and its choice."""
+    """One decision whole, as remembered: enough to replay its probabilities and its choice.
+
+    `reaction` is the one that counts, `late_reaction` the last one after the reward wait. `learned_reward` is what the
+    decision has taught: a reaction's reward, the default at the end of the wait, or nothing yet.
+    """
 
     decision_id: str
     user_id: str
@@ -164,8 +169,13 @@ class DecisionResponse(Answer):
     degraded: bool
     deferred: bool
     epoch: int | None
+    experiments: dict[str, str]
     shown_at: str | None
+    reward_wait_began_at: str | None
+    reward_wait_ends_at: str | None
     reaction: ReactionView | None
+    late_reaction: ReactionView | None
+    learned_reward: float | None
 
 
 class ConsumerHealth(Answer):

@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -27,23 +27,51 @@ class Situation:
     profile: Features = field(default_factory=dict)
 
 
+class CandidateLike(Protocol):
+    """What a schema may read of a candidate, whether it comes from a request or from a log."""
+
+    @property
+    def features(self) -> Features: ...
+    @property
+    def kind(self) -> str | None: ...
+    @property
+    def source(self) -> str | None: ...
+    @property
+    def prompt_version(self) -> str | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A candidate outside of a request."""
+
+    features: Features = field(default_factory=dict)
+    kind: str | None = None
+    source: str | None = None
+    prompt_version: str | None = None
+
+    @classmethod
+    def from_log(cls, logged: Mapping[str, Any]) -> Candidate:
+        """Return the candidate as a decision remembers it."""
+        return cls(logged["features"], logged.get("kind"), logged.get("source"), logged.get("prompt_version"))
+
+
 @dataclass(frozen=True, slots=True)
 class Encoder:
-    """One component of a vector.
+    """One component of a vector: a part of the situation, a part of the candidate, or the product of both.
 
+    Only a product lets what all candidates share (hour, profile) change which candidate is best.
     `definition` is the formula in words; it is part of the schema's hash, so a changed formula needs a changed text.
-    Exactly one of `of_situation` and `of_candidate` computes the component.
     """
 
     name: str
     definition: str
     of_situation: Callable[[Situation], float] | None = None
-    of_candidate: Callable[[Features], float] | None = None
+    of_candidate: Callable[[CandidateLike], float] | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Schema:
-    """An ordered list of encoders under a name."""
+    """An ordered list of encoders under a name. There is one object per schema; it may be a dictionary's key."""
 
     name: str
     encoders: tuple[Encoder, ...]
@@ -62,22 +90,31 @@ class Schema:
         text = json.dumps([[encoder.name, encoder.definition] for encoder in self.encoders])
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
-    def encode(self, situation: Situation, candidates: Sequence[Features]) -> NDArray[np.float64]:
-        """Return X: (k, d) float64, one row per candidate's features, one column per encoder."""
-        X = np.empty((len(candidates), self.dimension))
-        for column, encoder in enumerate(self.encoders):
-            if encoder.of_situation is not None:
-                X[:, column] = encoder.of_situation(situation)
-            elif encoder.of_candidate is not None:
-                X[:, column] = [encoder.of_candidate(features) for features in candidates]
+    @cached_property
+    def _candidate_parts(self) -> tuple[tuple[Callable[[CandidateLike], float], ...], NDArray[np.intp]]:
+        """The distinct functions of a candidate, and for each column the place of its own (the last place: none)."""
+        distinct = list(dict.fromkeys(one.of_candidate for one in self.encoders if one.of_candidate is not None))
+        places = [
+            len(distinct) if f is None else distinct.index(f) for f in (one.of_candidate for one in self.encoders)
+        ]
+        return tuple(distinct), np.array(places)
+
+    def encode(self, situation: Situation, candidates: Sequence[CandidateLike]) -> NDArray[np.float64]:
+        """Return X: (k, d) float64, one row per candidate, one column per encoder."""
+        functions, places = self._candidate_parts
+        parts = np.ones((len(candidates), len(functions) + 1))
+        for row, candidate in enumerate(candidates):
+            parts[row, :-1] = [function(candidate) for function in functions]
+        shared = np.array([1.0 if e.of_situation is None else e.of_situation(situation) for e in self.encoders])
+        X: NDArray[np.float64] = parts[:, places] * shared + 0.0  # no negative zeros
         return X
 
 
-def _clip(value: float, low: float, high: float) -> float:
+def clip(value: float, low: float, high: float) -> float:
     return min(max(value, low), high)
 
 
-def _cyclic(function: Callable[[float], float], name: str, period: int) -> Callable[[Situation], float]:
+def cyclic(function: Callable[[float], float], name: str, period: int) -> Callable[[Situation], float]:
     def encode(situation: Situation) -> float:
         value: float | None = getattr(situation, name)
         # An unknown time points nowhere on the circle: its centre.
@@ -86,72 +123,84 @@ def _cyclic(function: Callable[[float], float], name: str, period: int) -> Calla
     return encode
 
 
-def _value(features: Features, name: str, default: float) -> float:
+def value_of(features: Features, name: str, default: float) -> float:
     value = features.get(name)
     return default if value is None else float(value)
 
 
-def _preferred_hour_match(situation: Situation) -> float:
+def preferred_hour_match(situation: Situation) -> float:
     preferred = situation.profile.get("preferred_hour")
     if preferred is None or situation.hour_of_day is None:
         return 0.5
     return (math.cos(2 * math.pi * (preferred - situation.hour_of_day) / 24) + 1) / 2
 
 
-def _tip_volume(situation: Situation) -> float:
-    volume = _value(situation.profile, "tip_volume_30d", 0.0)
-    return _clip(math.log1p(max(volume, 0.0)) / math.log1p(100), 0.0, 1.0)
+def tip_volume(situation: Situation) -> float:
+    volume = value_of(situation.profile, "tip_volume_30d", 0.0)
+    return clip(math.log1p(max(volume, 0.0)) / math.log1p(100), 0.0, 1.0)
+
+
+def is_overdue(candidate: CandidateLike) -> float:
+    return value_of(candidate.features, "is_overdue", 0.0)
+
+
+def task_age(candidate: CandidateLike) -> float:
+    return clip(value_of(candidate.features, "task_age_days", 0.0), 0.0, 30.0) / 30.0
+
+
+def priority(candidate: CandidateLike) -> float:
+    return (value_of(candidate.features, "priority", 1.0) - 1.0) / 3.0
 
 
 _HOUR = (
-    Encoder("hour_sin", "sin(2 pi hour / 24); unknown 0", of_situation=_cyclic(math.sin, "hour_of_day", 24)),
-    Encoder("hour_cos", "cos(2 pi hour / 24); unknown 0", of_situation=_cyclic(math.cos, "hour_of_day", 24)),
+    Encoder("hour_sin", "sin(2 pi hour / 24); unknown 0", of_situation=cyclic(math.sin, "hour_of_day", 24)),
+    Encoder("hour_cos", "cos(2 pi hour / 24); unknown 0", of_situation=cyclic(math.cos, "hour_of_day", 24)),
 )
-_TASK = (
-    Encoder("is_overdue", "1 if overdue; unknown 0", of_candidate=lambda f: _value(f, "is_overdue", 0.0)),
+TASK = (
+    Encoder("is_overdue", "1 if overdue; unknown 0", of_candidate=is_overdue),
     Encoder(
         "task_age",
         "task_age_days clipped to 0..30, / 30; unknown 0",
-        of_candidate=lambda f: _clip(_value(f, "task_age_days", 0.0), 0.0, 30.0) / 30.0,
+        of_candidate=task_age,
     ),
     Encoder(
         "priority",
         "(priority - 1) / 3; unknown 0",
-        of_candidate=lambda f: (_value(f, "priority", 1.0) - 1.0) / 3.0,
+        of_candidate=priority,
     ),
 )
 _DAY = (
-    Encoder("day_sin", "sin(2 pi day / 7); unknown 0", of_situation=_cyclic(math.sin, "day_of_week", 7)),
-    Encoder("day_cos", "cos(2 pi day / 7); unknown 0", of_situation=_cyclic(math.cos, "day_of_week", 7)),
+    Encoder("day_sin", "sin(2 pi day / 7); unknown 0", of_situation=cyclic(math.sin, "day_of_week", 7)),
+    Encoder("day_cos", "cos(2 pi day / 7); unknown 0", of_situation=cyclic(math.cos, "day_of_week", 7)),
 )
 _PROFILE = (
     Encoder(
         "completion_rate",
         "completion_rate_30d; unknown 0",
-        of_situation=lambda s: _value(s.profile, "completion_rate_30d", 0.0),
+        of_situation=lambda s: value_of(s.profile, "completion_rate_30d", 0.0),
     ),
     Encoder(
         "dismiss_rate",
         "dismiss_rate_30d; unknown 0",
-        of_situation=lambda s: _value(s.profile, "dismiss_rate_30d", 0.0),
+        of_situation=lambda s: value_of(s.profile, "dismiss_rate_30d", 0.0),
     ),
     Encoder(
         "mean_dwell",
         "mean_dwell_ms_30d / 600000 clipped to 0..1; unknown 0",
-        of_situation=lambda s: _clip(_value(s.profile, "mean_dwell_ms_30d", 0.0) / 600_000, 0.0, 1.0),
+        of_situation=lambda s: clip(value_of(s.profile, "mean_dwell_ms_30d", 0.0) / 600_000, 0.0, 1.0),
     ),
     Encoder(
         "preferred_hour_match",
         "(cos(2 pi (preferred_hour - hour) / 24) + 1) / 2; unknown 0.5",
-        of_situation=_preferred_hour_match,
+        of_situation=preferred_hour_match,
     ),
     Encoder(
         "tip_volume",
         "log1p(tip_volume_30d) / log1p(100) clipped to 0..1; unknown 0",
-        of_situation=_tip_volume,
+        of_situation=tip_volume,
     ),
 )
 
-LINUCB = Schema("linucb", (*_HOUR, *_TASK))
+LINUCB = Schema("linucb", (*_HOUR, *TASK))
 EGREEDY_V1 = Schema("egreedy-v1", (*LINUCB.encoders, *_DAY))
 EGREEDY_V2 = Schema("egreedy-v2", (*EGREEDY_V1.encoders, *_PROFILE))

@@ -1,4 +1,4 @@
-"""One record into the table: validate, then do what its subject asks for."""
+"""One record into the table: validate, then do what its subject, or the table's own stream, asks for."""
 
 from __future__ import annotations
 
@@ -21,19 +21,27 @@ from tips.contracts.events import (
 )
 from tips.errors import BadRecord
 from tips.ingest.records import Record, parse_json
-from tips.state import reactions, signals
+from tips.ingest.stream import ended_wait
+from tips.state import reactions, signals, waits
 
 if TYPE_CHECKING:
     from tips.state.table import Table
+    from tips.state.teaching import LearningRules
 
 
-def process(table: Table, record: Record, deadline_ms: float) -> str:
+def process(table: Table, record: Record, rules: LearningRules, deadline_ms: float) -> str:
     """Carry out a record and return what came of it, a metric's name.
 
     Raises `BadRecord` when it can never be carried out, `TableUnavailable` when it could not be carried out now.
     """
     if record.fault is not None:
         raise BadRecord(record.fault)
+    if record.in_order:
+        wait = ended_wait(parse_json(record.data))
+        if wait is None:
+            return "StreamRecordIgnored"
+        learned = waits.end(table, wait.user_id, wait.decision_id, rules, deadline_ms)
+        return "DefaultRewardLearned" if learned else "DefaultRewardNotLearned"
     model = PAYLOADS.get(record.subject)
     if model is None:
         if record.subject.startswith(SUBJECT_PREFIXES):
@@ -43,7 +51,7 @@ def process(table: Table, record: Record, deadline_ms: float) -> str:
             return "EventUnknownSubject"
         raise BadRecord("subject: is under neither signals. nor feedback.")
     envelope, payload = _parse(record.data, model)
-    return _carry_out(table, envelope, payload, deadline_ms)
+    return _carry_out(table, envelope, payload, rules, deadline_ms)
 
 
 def _parse(data: bytes, model: type[Payload]) -> tuple[Envelope, Payload]:
@@ -64,7 +72,7 @@ def _reason(error: ValidationError) -> str:
     return f"{'.'.join(place)}: {first['msg']}"
 
 
-def _carry_out(table: Table, envelope: Envelope, payload: Payload, deadline_ms: float) -> str:
+def _carry_out(table: Table, envelope: Envelope, payload: Payload, rules: LearningRules, deadline_ms: float) -> str:
     match payload:
         case TaskSynced():
             latest = signals.task_synced(
@@ -81,13 +89,18 @@ def _carry_out(table: Table, envelope: Envelope, payload: Payload, deadline_ms: 
             latest = signals.token_expired(table, payload.user_id, payload.source, at_us, deadline_ms)
             return "TokenExpired" if latest else "TokenExpiredOutOfDate"
         case TipServed():
-            if payload.decision_id is None:
-                return "TipServedWithoutDecision"
-            at_us = microseconds(payload.shown_at)
-            news = signals.tip_served(table, payload.user_id, payload.decision_id, at_us, deadline_ms)
-            return "TipServed" if news else "TipServedNoChange"
+            served = waits.tip_served(
+                table,
+                payload.user_id,
+                payload.tip_id,
+                payload.decision_id,
+                microseconds(payload.shown_at),
+                rules,
+                deadline_ms,
+            )
+            return "TipServed" if served.applied else "TipServedNoChange"
         case TipFeedback() | RewardFailed():
-            outcome = reactions.apply(table, _report(envelope, payload), deadline_ms)
+            outcome = reactions.apply(table, _report(envelope, payload), rules, deadline_ms)
             return outcome.metric
 
 

@@ -1,4 +1,4 @@
-"""The two shapes in which events arrive, as one list of records."""
+"""The three shapes in which events arrive, as one list of records."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from tips.errors import BadRecord
 
 JETSTREAM_SOURCE = "nats.jetstream"
 SQS_SOURCE = "aws:sqs"
+STREAM_SOURCE = "aws:dynamodb"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +26,12 @@ class Record:
     data: bytes
     headers: Mapping[str, Any] = field(default_factory=dict)
     fault: str | None = None
+    in_order: bool = False
+    """Of the table's own stream: it stops at a failure, all that follows comes again, and nobody counts how often."""
 
 
 def records_of(event: object) -> list[Record]:
-    """Return the records of a JetStream batch or an SQS event.
+    """Return the records of a JetStream batch, an SQS event or an event of the table's stream.
 
     Raises `ValueError` when the event has another shape or a record has no usable identifier: an empty failure list
     would then acknowledge what was never read.
@@ -39,13 +42,16 @@ def records_of(event: object) -> list[Record]:
         origin = event.get("stream")
         return [_jetstream_record(origin if isinstance(origin, str) else "", one) for one in event["records"]]
     records = event.get("Records")
-    if isinstance(records, list) and records and all(_is_sqs(one) for one in records):
-        return [_sqs_record(one) for one in records]
-    raise ValueError("the event is neither a JetStream batch nor an SQS event")
+    if isinstance(records, list) and records:
+        if all(_is_from(SQS_SOURCE, one) for one in records):
+            return [_sqs_record(one) for one in records]
+        if all(_is_from(STREAM_SOURCE, one) for one in records):
+            return [_stream_record(one) for one in records]
+    raise ValueError("the event is neither a JetStream batch nor one of SQS or of a DynamoDB stream")
 
 
-def _is_sqs(record: object) -> bool:
-    return isinstance(record, dict) and record.get("eventSource") == SQS_SOURCE
+def _is_from(source: str, record: object) -> bool:
+    return isinstance(record, dict) and record.get("eventSource") == source
 
 
 def _jetstream_record(origin: str, record: object) -> Record:
@@ -73,6 +79,16 @@ def _sqs_record(message: dict[str, Any]) -> Record:
         raw = (body if isinstance(body, str) else "").encode("utf-8", "surrogatepass")
         return Record(identifier, origin, "", deliveries, raw, fault="body: is not a JSON object")
     return _record(identifier, origin, record, deliveries)
+
+
+def _stream_record(record: dict[str, Any]) -> Record:
+    change = record.get("dynamodb")
+    identifier = change.get("SequenceNumber") if isinstance(change, dict) else None
+    if not isinstance(identifier, str) or not identifier.isdecimal():
+        raise ValueError("a record of a DynamoDB stream has no usable SequenceNumber")
+    origin = str(record.get("eventSourceARN", STREAM_SOURCE)).split(":", 5)[-1]
+    subject = str(record.get("eventName", ""))
+    return Record(identifier, origin, subject, 1, json.dumps(record).encode(), in_order=True)
 
 
 def _record(identifier: str, origin: str, record: dict[str, Any], deliveries: int) -> Record:

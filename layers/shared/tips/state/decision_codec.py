@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,18 +23,27 @@ if TYPE_CHECKING:
 
     from tips.state.table import Item
 
-MAX_DOCUMENT_BYTES = 80_000
-"""With the distributions of 200 candidates a decision stays under 100 KB."""
+_ESSENTIAL = ("id", "kind", "source", "prompt_version", "generation_id")
+
+
+def max_document_bytes(candidates: int) -> int:
+    """Return how large a decision's document may be, so that its item stays under 4 KB at 10, 100 KB at 200."""
+    return 3_850 + max(0, candidates - 10) * 500
 
 
 @dataclass(frozen=True, eq=False)
 class RememberedDecision:
-    """A decision as stored, with the reactions it has had. `revision` counts the item's writes and guards them."""
+    """A decision as stored, with the reactions it has had. `revision` counts the item's writes and guards them.
+
+    shown_at: when its tip was first shown, as somebody said; activated_at: when a deferred decision's wait began.
+    Both in microseconds since 1970.
+    """
 
     decision: Decision
-    reactions: ReactionLog
-    revision: int
-    shown_at: int | None
+    reactions: ReactionLog = field(default_factory=ReactionLog)
+    revision: int = 0
+    shown_at: int | None = None
+    activated_at: int | None = None
 
     @property
     def decision_id(self) -> str:
@@ -44,15 +53,29 @@ class RememberedDecision:
     def epoch(self) -> int | None:
         return self.decision.epoch
 
+    @property
+    def wait_began_at(self) -> int | None:
+        """When the reward wait began: with the decision itself unless that was deferred."""
+        return self.activated_at if self.decision.deferred else keys.decided_at_us(self.decision_id)
+
+    @property
+    def wait_ends_at(self) -> int | None:
+        """The last microsecond at which a reaction is in time, None as long as the wait has not begun."""
+        began_at = self.wait_began_at
+        return None if began_at is None else began_at + self.decision.reward_wait_us
+
 
 def decision_item(decision: Decision) -> Item:
     """Return the item of a new decision.
 
-    Where it would be over `MAX_DOCUMENT_BYTES`, of the candidates only ids and the features that policies use are kept.
+    Where it would be over `max_document_bytes`, of the candidates only what policies use is kept.
     """
     document = _packed(decision, decision.candidates, decision.context)
-    if len(document) > MAX_DOCUMENT_BYTES:
-        essentials = [{"id": one["id"], "features": _known(one["features"])} for one in decision.candidates]
+    if len(document) > max_document_bytes(len(decision.candidates)):
+        essentials = [
+            {**{name: one[name] for name in _ESSENTIAL if name in one}, "features": _known(one["features"])}
+            for one in decision.candidates
+        ]
         document = _packed(decision, essentials, {**decision.context, "only_known_features_kept": True})
     return {
         "pk": {"S": keys.user(decision.user_id)},
@@ -61,7 +84,6 @@ def decision_item(decision: Decision) -> Item:
         "ttl": {"N": str(keys.decided_at_us(decision.decision_id) // 1_000_000 + keys.DECISION_TTL_SEC)},
         "rev": {"N": "0"},
         "doc": {"B": document},
-        "policies": {"M": {name: _evaluation(one) for name, one in decision.evaluations.items()}},
     }
 
 
@@ -71,6 +93,8 @@ def _known(features: Mapping[str, Any]) -> dict[str, Any]:
 
 def _packed(decision: Decision, candidates: Sequence[Mapping[str, Any]], context: Mapping[str, Any]) -> bytes:
     names, rows, values = _flat_features(candidates)
+    evaluations = decision.evaluations.values()
+    vectors = {one.schema_hash: one for one in evaluations}
     document = {
         "candidates": [{**one, "features": row} for one, row in zip(candidates, rows, strict=True)],
         "names": names,
@@ -85,10 +109,20 @@ def _packed(decision: Decision, candidates: Sequence[Mapping[str, Any]], context
         "epoch": decision.epoch,
         "degraded": decision.degraded,
         "deferred": decision.deferred,
+        "reward_wait_us": decision.reward_wait_us,
+        "experiments": dict(decision.experiments),
+        "schemas": {digest: one.names for digest, one in vectors.items()},
+        "evaluations": [
+            [one.policy, one.policy_version, one.schema_hash, one.prior, dict(one.parameters)] for one in evaluations
+        ],
     }
     text = json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
+    floats = [np.array(values), *(one.vector for one in vectors.values())]
+    for one in evaluations:
+        seen = one.distribution
+        floats += [seen.mean, seen.width, seen.score, seen.propensity]
     # Level 1: on these documents level 6 is a tenth smaller and four times slower.
-    return zlib.compress(len(text).to_bytes(4, "little") + text + pack_floats(np.array(values)), 1)
+    return zlib.compress(len(text).to_bytes(4, "little") + text + pack_floats(np.concatenate(floats)), 1)
 
 
 def _flat_features(candidates: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[int]], list[float]]:
@@ -107,80 +141,75 @@ def _flat_features(candidates: Sequence[Mapping[str, Any]]) -> tuple[list[str], 
     return list(index), rows, values
 
 
-def _with_features(
-    candidates: list[dict[str, Any]], names: list[str], values: NDArray[np.float64]
-) -> list[dict[str, Any]]:
+def _with_features(candidates: list[dict[str, Any]], names: list[str], values: Iterator[float]) -> list[dict[str, Any]]:
     """Inverse of `_flat_features`."""
-    numbers = iter(values.tolist())
 
     def feature(place: int) -> tuple[str, float | bool]:
-        value = next(numbers)
+        value = next(values)
         return (names[place], value) if place >= 0 else (names[-1 - place], bool(value))
 
     return [{**one, "features": dict(map(feature, one["features"]))} for one in candidates]
 
 
-def _unpack_document(data: bytes) -> tuple[dict[str, Any], NDArray[np.float64]]:
+def _unpack_document(data: bytes) -> tuple[dict[str, Any], Iterator[float]]:
     plain = zlib.decompress(data)
     end = 4 + int.from_bytes(plain[:4], "little")
-    return json.loads(plain[4:end]), unpack_floats(plain[end:])
-
-
-def _evaluation(evaluation: Evaluation) -> Item:
-    distribution = evaluation.distribution
-    columns = (distribution.mean, distribution.width, distribution.score, distribution.propensity)
-    return {
-        "M": {
-            "version": {"S": evaluation.policy_version},
-            "schema": {"S": evaluation.schema_hash},
-            "names": {"S": ",".join(evaluation.names)},
-            "params": {"S": json.dumps(dict(evaluation.parameters))},
-            "dist": {"B": pack_floats(np.concatenate(columns))},
-            "vector": {"B": pack_floats(evaluation.vector)},
-        }
-    }
-
-
-def _read_evaluation(policy: str, item: Item) -> Evaluation:
-    return Evaluation(
-        policy=policy,
-        policy_version=item["version"]["S"],
-        schema_hash=item["schema"]["S"],
-        names=tuple(item["names"]["S"].split(",")),
-        parameters=json.loads(item["params"]["S"]),
-        distribution=Distribution(*unpack_floats(item["dist"]["B"]).reshape(4, -1)),
-        vector=unpack_floats(item["vector"]["B"]),
-    )
+    return json.loads(plain[4:end]), iter(unpack_floats(plain[end:]).tolist())
 
 
 def read_decision(item: Item) -> RememberedDecision:
-    document, values = _unpack_document(item["doc"]["B"])
+    document, floats = _unpack_document(item["doc"]["B"])
+    candidates = _with_features(document["candidates"], document["names"], floats)
+
+    def take(count: int) -> NDArray[np.float64]:
+        return np.fromiter(floats, np.float64, count)
+
+    vectors = {digest: (tuple(names), take(len(names))) for digest, names in document["schemas"].items()}
+    evaluations = {
+        policy: Evaluation(
+            policy=policy,
+            policy_version=version,
+            schema_hash=digest,
+            names=vectors[digest][0],
+            parameters=parameters,
+            distribution=Distribution(*(take(len(candidates)) for _ in range(4))),
+            vector=vectors[digest][1],
+            prior=prior,
+        )
+        for policy, version, digest, prior, parameters in document["evaluations"]
+    }
     decision = Decision(
         user_id=item["pk"]["S"].removeprefix(keys.user("")),
         decision_id=item["sk"]["S"].removeprefix(keys.DECISION_PREFIX),
-        candidates=_with_features(document["candidates"], document["names"], values),
+        candidates=candidates,
         situation=Situation(**document["situation"]),
         chosen=document["chosen"],
         policy=document["policy"],
-        evaluations={name: _read_evaluation(name, one["M"]) for name, one in item["policies"]["M"].items()},
+        evaluations=evaluations,
         epoch=document["epoch"],
         degraded=document["degraded"],
         deferred=document["deferred"],
+        reward_wait_us=document["reward_wait_us"],
+        experiments=document["experiments"],
         context=document["context"],
     )
-    shown_at = int(item["shown_at"]["N"]) if "shown_at" in item else None
-    return RememberedDecision(decision, _read_reactions(item), int(item["rev"]["N"]), shown_at)
+    return RememberedDecision(
+        decision,
+        _read_reactions(item),
+        int(item["rev"]["N"]),
+        int(item["shown_at"]["N"]) if "shown_at" in item else None,
+        int(item["activated_at"]["N"]) if "activated_at" in item else None,
+    )
 
 
 def reactions_value(log: ReactionLog) -> Item:
     """JSON text, because Python's float repr is exact and DynamoDB's decimal is not."""
-    counted = None if log.counted is None else asdict(log.counted)
-    return {"S": json.dumps({"counted": counted, "learned_reward": log.learned_reward, "event_ids": log.event_ids})}
+    rows = [[one.reward, one.occurred_at, one.event_id, one.action, one.dwell_ms] for one in log.reactions]
+    return {"S": json.dumps({"reactions": rows, "wait_over": log.wait_over, "learned": log.learned})}
 
 
 def _read_reactions(item: Item) -> ReactionLog:
     if "reactions" not in item:
         return ReactionLog()
     stored = json.loads(item["reactions"]["S"])
-    counted = None if stored["counted"] is None else Reaction(**stored["counted"])
-    return ReactionLog(counted, stored["learned_reward"], tuple(stored["event_ids"]))
+    return ReactionLog(tuple(Reaction(*row) for row in stored["reactions"]), stored["wait_over"], stored["learned"])

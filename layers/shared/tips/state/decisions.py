@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from tips.state import decision_codec, keys
+from tips.state import decision_codec, keys, teaching
 
 if TYPE_CHECKING:
     from tips.bandit.decision import Decision
@@ -14,8 +14,11 @@ if TYPE_CHECKING:
 
 
 def remember(table: Table, decision: Decision) -> None:
-    """Store a new decision in one write."""
-    table.put(decision_codec.decision_item(decision))
+    """Store a new decision in one round trip, and unless it is deferred the marker of its reward wait with it."""
+    items = [decision_codec.decision_item(decision)]
+    if not decision.deferred:
+        items.append(teaching.wait_item(decision_codec.RememberedDecision(decision)))
+    table.put_all(items)
 
 
 def find(table: Table, user_id: str, decision_id: str) -> RememberedDecision | None:

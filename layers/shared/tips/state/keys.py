@@ -12,10 +12,17 @@ DECISION_TTL_SEC = 90 * DAY_SEC
 EVENT_TTL_SEC = 35 * DAY_SEC
 DEAD_LETTER_TTL_SEC = 30 * DAY_SEC
 
+TOMBSTONE_TTL_SEC = 35 * DAY_SEC
+
 LEARNING = "L"
 DECISION_PREFIX = "D#"
+WAIT_PREFIX = "W#"
 TIP_INDEX = "by-tip"
 BRIDGE_HEALTH = ("C#HEALTH", "bridge")
+CONFIGURATION = ("C#CONFIG", "current")
+AUDIT = "C#AUDIT"
+PRIORS = "C#PRIOR"
+ERASED = "erased"
 
 
 def user(user_id: str) -> str:
@@ -25,6 +32,21 @@ def user(user_id: str) -> str:
 def decision(decision_id: str) -> str:
     """Decision ids are ULIDs, so the items of one user sort by time."""
     return f"{DECISION_PREFIX}{decision_id}"
+
+
+def wait(decision_id: str) -> str:
+    """The marker whose removal by TTL says that a decision's reward wait is over."""
+    return f"{WAIT_PREFIX}{decision_id}"
+
+
+def tombstone(user_id: str) -> tuple[str, str]:
+    """Says that this person was erased, without saying who: the partition key is a hash."""
+    return f"T#{_digest(user_id)}", ERASED
+
+
+def generation(user_id: str) -> str:
+    """Partition of what `generate` keeps of a user."""
+    return f"G#{user_id}"
 
 
 def event(event_id: str) -> str:

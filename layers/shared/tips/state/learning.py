@@ -1,42 +1,55 @@
-"""What was learned of a person: one item for all policies."""
+"""What was learned of a person: one item for all policies.
+
+Statistics belong to a schema, by its hash, and not to a policy: policies on one schema learn the same from the same
+reactions, so they share them. A schema that has none of its own begins with those of another, by name.
+"""
 
 from __future__ import annotations
 
 import struct
 import time
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tips.bandit.statistics import Statistics
+from tips.bandit.registry import POLICIES
+from tips.bandit.statistics import Statistics, map_statistics
 from tips.errors import LearningUnreadable
 from tips.state import keys
 from tips.state.floats import pack_floats, unpack_floats
 from tips.state.table import retrying
+from tips.state.tombstones import not_erased
 
 if TYPE_CHECKING:
+    from tips.features.vectors import Schema
     from tips.state.decision_codec import RememberedDecision
     from tips.state.table import Item, Table
 
-_STATISTICS_VERSION = 1
-_STATISTICS = struct.Struct("<BH8sQQdq")
-"""version, dimension, schema hash, pulls, pulls without decision, cumulative reward, last update (microseconds)."""
+_FORMAT = 2
+_HEADER = struct.Struct("<BHHQQdddqqq")
+"""format, dimension, bytes of names, pulls, pulls without decision, cumulative reward, weight, rr, half-life, landmark,
+last update (microseconds)."""
+KEPT_US = 90 * keys.DAY_SEC * 1_000_000
+"""How long statistics of a schema that no policy has any more are kept, for going back."""
+_PRESENT = frozenset(policy.schema.hash for policy in POLICIES.values())
 
 
 @dataclass(frozen=True, eq=False)
-class PolicyLearning:
-    """One policy's statistics of one person. updated_at: microseconds since 1970."""
+class SchemaLearning:
+    """One person's statistics under one schema. updated_at: microseconds since 1970."""
 
     statistics: Statistics
-    schema_hash: str
+    schema: str
+    names: tuple[str, ...]
     updated_at: int
 
 
 @dataclass(frozen=True, eq=False)
 class UserLearning:
-    """Everything learned of one person: one item for all policies.
+    """Everything learned of one person.
 
     `revision` counts the item's writes and guards them; `epoch` counts resets, the last at `epoch_at` (microseconds).
     """
@@ -44,16 +57,38 @@ class UserLearning:
     revision: int = 0
     epoch: int = 0
     epoch_at: int = 0
-    policies: Mapping[str, PolicyLearning] = field(default_factory=dict)
+    schemas: Mapping[str, SchemaLearning] = field(default_factory=dict)
+    """By the schema's hash."""
 
-    def statistics(self, policy: str, schema_hash: str, dimension: int) -> Statistics:
-        """Return the policy's statistics, empty ones if it has none; raises `LearningUnreadable` on another schema."""
-        learned = self.policies.get(policy)
-        if learned is None:
-            return Statistics.empty(dimension)
-        if learned.schema_hash != schema_hash:
-            raise LearningUnreadable(f"statistics of {policy} are of schema {learned.schema_hash}, not {schema_hash}")
-        return learned.statistics
+    def statistics(self, schema: Schema) -> Statistics:
+        """Return the statistics to go on from under a schema: its own, else another's by name, else empty ones.
+
+        The counts go along only between versions of one schema: they say how often *this* one learned.
+        """
+        own = self.schemas.get(schema.hash)
+        if own is not None:
+            return own.statistics
+        related = self._predecessor(schema)
+        if related is None:
+            return Statistics.empty(schema.dimension)
+        mapped = map_statistics(related.statistics, related.names, schema.names)
+        if related.schema == schema.name:
+            return mapped
+        return replace(mapped, pulls=0, pulls_without_decision=0, cumulative_reward=0.0)
+
+    def counted(self, schema: Schema) -> SchemaLearning | None:
+        """Return what a schema, or an earlier version of it, has learned itself."""
+        own = self.schemas.get(schema.hash)
+        if own is None:
+            related = self._predecessor(schema)
+            own = related if related is not None and related.schema == schema.name else None
+        return own
+
+    def _predecessor(self, schema: Schema) -> SchemaLearning | None:
+        """Return an earlier version of the schema, else what was updated last of those that share a name with it."""
+        names = set(schema.names)
+        related = [one for one in self.schemas.values() if names & set(one.names)]
+        return max(related, key=lambda one: (one.schema == schema.name, one.updated_at), default=None)
 
     def has_decision(self, decision: RememberedDecision) -> bool:
         """Whether the decision belongs to the present epoch. One taken blindly is placed by its time."""
@@ -62,39 +97,55 @@ class UserLearning:
         return decision.epoch == self.epoch
 
 
-def pack_statistics(learned: PolicyLearning) -> bytes:
-    """Header, upper triangle of xx row by row, rx; all little-endian, floats as float64."""
+def pack_statistics(learned: SchemaLearning) -> bytes:
+    """Header, names, upper triangle of xx row by row, rx; all little-endian, floats as float64."""
     statistics = learned.statistics
     dimension = len(statistics.rx)
-    header = _STATISTICS.pack(
-        _STATISTICS_VERSION,
+    names = zlib.compress("\n".join((learned.schema, *learned.names)).encode(), 9)
+    header = _HEADER.pack(
+        _FORMAT,
         dimension,
-        bytes.fromhex(learned.schema_hash),
+        len(names),
         statistics.pulls,
         statistics.pulls_without_decision,
         statistics.cumulative_reward,
+        statistics.weight,
+        statistics.rr,
+        statistics.half_life,
+        statistics.landmark,
         learned.updated_at,
     )
-    return header + pack_floats(statistics.xx[np.triu_indices(dimension)]) + pack_floats(statistics.rx)
+    return header + names + pack_floats(statistics.xx[np.triu_indices(dimension)]) + pack_floats(statistics.rx)
 
 
-def unpack_statistics(data: bytes) -> PolicyLearning:
+def unpack_statistics(data: bytes) -> SchemaLearning:
     """Inverse of `pack_statistics`; raises `ValueError` on bytes that are not of its making."""
     try:
-        version, d, schema_hash, pulls, without, cumulative, updated_at = _STATISTICS.unpack_from(data)
+        version, d, names_size, pulls, without, cumulative, weight, rr, half_life, landmark, updated_at = (
+            _HEADER.unpack_from(data)
+        )
     except struct.error:
         raise ValueError("statistics are cut short") from None
-    if version != _STATISTICS_VERSION:
+    if version != _FORMAT:
         raise ValueError(f"statistics of unknown format {version}")
-    numbers = unpack_floats(data[_STATISTICS.size :])
+    start = _HEADER.size + names_size
+    try:
+        schema, *names = zlib.decompress(data[_HEADER.size : start]).decode().split("\n")
+    except zlib.error:
+        raise ValueError("statistics have damaged names") from None
+    numbers = unpack_floats(data[start:])
     triangle = d * (d + 1) // 2
-    if len(numbers) != triangle + d:
-        raise ValueError(f"statistics of dimension {d} hold {len(numbers)} numbers")
+    if len(numbers) != triangle + d or len(names) != d:
+        raise ValueError(f"statistics of dimension {d} hold {len(numbers)} numbers and {len(names)} names")
+    if not np.isfinite(numbers).all():
+        raise ValueError("statistics are not finite")
     xx = np.zeros((d, d))
     xx[np.triu_indices(d)] = numbers[:triangle]
     xx = xx + np.triu(xx, 1).T
-    statistics = Statistics(xx, numbers[triangle:], pulls, without, cumulative)
-    return PolicyLearning(statistics, schema_hash.hex(), updated_at)
+    statistics = Statistics(
+        xx, numbers[triangle:], weight, rr, pulls, without, cumulative, half_life=half_life, landmark=landmark
+    )
+    return SchemaLearning(statistics, schema, tuple(names), updated_at)
 
 
 def learning_item(user_id: str, learning: UserLearning) -> Item:
@@ -104,7 +155,7 @@ def learning_item(user_id: str, learning: UserLearning) -> Item:
         "rev": {"N": str(learning.revision)},
         "epoch": {"N": str(learning.epoch)},
         "epoch_at": {"N": str(learning.epoch_at)},
-        "policies": {"M": {name: {"B": pack_statistics(one)} for name, one in learning.policies.items()}},
+        "schemas": {"M": {digest: {"B": pack_statistics(one)} for digest, one in learning.schemas.items()}},
     }
 
 
@@ -114,14 +165,14 @@ def read_learning(item: Item | None) -> UserLearning:
         return UserLearning()
     try:
         return replace(
-            _without_policies(item),
-            policies={name: unpack_statistics(value["B"]) for name, value in item["policies"]["M"].items()},
+            _without_schemas(item),
+            schemas={digest: unpack_statistics(value["B"]) for digest, value in item["schemas"]["M"].items()},
         )
     except (ValueError, KeyError, TypeError) as error:
         raise LearningUnreadable("what was learned of this user cannot be read") from error
 
 
-def _without_policies(item: Item) -> UserLearning:
+def _without_schemas(item: Item) -> UserLearning:
     return UserLearning(int(item["rev"]["N"]), int(item["epoch"]["N"]), int(item["epoch_at"]["N"]))
 
 
@@ -129,11 +180,18 @@ def read(table: Table, user_id: str) -> UserLearning:
     return read_learning(table.get(keys.user(user_id), keys.LEARNING))
 
 
-def with_statistics(
-    learning: UserLearning, policy: str, schema_hash: str, statistics: Statistics, now_us: int
-) -> UserLearning:
-    learned = PolicyLearning(statistics, schema_hash, now_us)
-    return replace(learning, policies={**learning.policies, policy: learned})
+def with_statistics(learning: UserLearning, taught: Mapping[Schema, Statistics], now_us: int) -> UserLearning:
+    """Return the learning with the statistics of some schemas replaced, and without long-retired ones."""
+    kept = {
+        digest: one
+        for digest, one in learning.schemas.items()
+        if digest in _PRESENT or one.updated_at > now_us - KEPT_US
+    }
+    new = {
+        schema.hash: SchemaLearning(statistics, schema.name, schema.names, now_us)
+        for schema, statistics in taught.items()
+    }
+    return replace(learning, schemas={**kept, **new})
 
 
 def write(user_id: str, learning: UserLearning) -> dict[str, Any]:
@@ -154,13 +212,13 @@ def reset(table: Table, user_id: str, deadline_ms: float) -> int:
     at_us = time.time_ns() // 1000
 
     def attempt(bounded: Table, ambiguous: bool) -> int:
-        item = bounded.get(keys.user(user_id), keys.LEARNING)
+        item, erased = bounded.get_all([(keys.user(user_id), keys.LEARNING), keys.tombstone(user_id)])
         # What is to be forgotten need not be readable.
-        known = UserLearning() if item is None else _without_policies(item)
-        if ambiguous and known.epoch_at == at_us:
+        known = UserLearning() if item is None else _without_schemas(item)
+        if erased is not None or (ambiguous and known.epoch_at == at_us):
             return known.epoch
         cleared = replace(known, epoch=known.epoch + 1, epoch_at=at_us)
-        bounded.transact([write(user_id, cleared)])
+        bounded.transact([write(user_id, cleared), not_erased(user_id)])
         return cleared.epoch
 
     return retrying(table, deadline_ms, attempt)

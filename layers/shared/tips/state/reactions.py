@@ -1,32 +1,35 @@
 """Learning from reactions: one decision teaches once, under any crash, redelivery, order or race.
 
-A reaction and its effect on the sums are one transaction: the decision's item remembers the reaction on condition
-that nobody has written it since it was read, and the learning item changes on the same condition. An event with an id
-of its own leaves a mark in the same transaction, so that it is one reaction in whatever form it comes again.
+A reaction and its effect on the sums are one transaction (`teaching.py`). An event with an id of its own leaves a mark
+in the same transaction, so that it is one reaction in whatever form it comes again.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from tips.bandit.registry import policy_named
-from tips.bandit.rewards import Reaction, ReactionLog, Verdict, derived_event_id, reward_of
-from tips.features.vectors import Situation
-from tips.state import decisions, keys
-from tips.state.decision_codec import RememberedDecision, reactions_value, read_decision
+from tips.bandit.rewards import Reaction, derived_event_id, reward_of
+from tips.features.vectors import Candidate, Situation
+from tips.state import decisions, keys, teaching
+from tips.state.decision_codec import RememberedDecision, read_decision
 from tips.state.learning import UserLearning, read_learning, with_statistics, write
 from tips.state.table import retrying
+from tips.state.tombstones import not_erased
 
 if TYPE_CHECKING:
     from tips.contracts.common import Action
     from tips.state.table import Table
+    from tips.state.teaching import LearningRules
 
 _CONTEXT = ("hour_of_day", "day_of_week")
 
-Reason = Literal["duplicate", "superseded", "same_reward", "older_epoch", "unknown_decision", "tip_not_shown"]
+Reason = Literal[
+    "duplicate", "superseded", "late", "same_reward", "older_epoch", "unknown_decision", "tip_not_shown", "erased"
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,14 +72,14 @@ class Outcome:
         return "RewardApplied" if self.applied else f"RewardNotApplied_{self.reason}"
 
 
-def apply(table: Table, report: Report, deadline_ms: float) -> Outcome:
+def apply(table: Table, report: Report, rules: LearningRules, deadline_ms: float) -> Outcome:
     """Learn from a reaction at most once.
 
     Raises `TableUnavailable` at the deadline, with nothing half-written, and `LearningUnreadable`.
     """
     now_us = time.time_ns() // 1000  # once: a retry must not mean another time, and so another decision
     return retrying(
-        table, deadline_ms, lambda bounded, ambiguous: _Attempt(bounded, report, now_us, ambiguous).outcome()
+        table, deadline_ms, lambda bounded, ambiguous: _Attempt(bounded, report, rules, now_us, ambiguous).outcome()
     )
 
 
@@ -86,6 +89,7 @@ class _Attempt:
 
     table: Table
     report: Report
+    rules: LearningRules
     now_us: int
     ambiguous: bool
 
@@ -97,7 +101,10 @@ class _Attempt:
             wanted.append(keys.event(report.event_id))
         if decision_id is not None:
             wanted.append(keys.decision(decision_id))
-        found = dict(zip(wanted, self.table.get_all([(self._pk, sk) for sk in wanted]), strict=True))
+        items = self.table.get_all([keys.tombstone(report.user_id), *((self._pk, sk) for sk in wanted)])
+        if items.pop(0) is not None:
+            return Outcome(False, "erased")
+        found = dict(zip(wanted, items, strict=True))
         if report.event_id is not None and (told := found[keys.event(report.event_id)]) is not None:
             return self._told_before(bool(told["moved"]["BOOL"]))
         learning = read_learning(found[keys.LEARNING])
@@ -145,7 +152,6 @@ class _Attempt:
         return Outcome(by_this_call, None if by_this_call else "duplicate")
 
     def _learn_decision(self, remembered: RememberedDecision, learning: UserLearning) -> Outcome:
-        log = remembered.reactions
         reaction = Reaction(
             reward=self.report.value,
             occurred_at=max(self._at_us, keys.decided_at_us(remembered.decision_id)),
@@ -153,38 +159,28 @@ class _Attempt:
             action=self.report.action,
             dwell_ms=self.report.dwell_ms,
         )
-        verdict = log.judge(reaction)
-        if verdict is Verdict.DUPLICATE:
-            counted = log.counted is not None and log.counted.event_id == reaction.event_id
-            return self._told_before(counted and log.learned_reward is not None)
-        counts = verdict is Verdict.COUNTS
-        this_epoch = learning.has_decision(remembered)
-        moves = counts and this_epoch and log.learned_reward != reaction.reward
-        after = log.record(reaction, counts=counts, learned_reward=reaction.reward if this_epoch else None)
-        writes = [_decision_write(remembered, after)]
-        if moves:
-            writes.append(write(self.report.user_id, self._taught(learning, remembered, reaction.reward)))
+        if remembered.reactions.knows(reaction.event_id):
+            counted = remembered.reactions.counted(remembered.wait_ends_at)
+            known_to_count = counted is not None and counted.event_id == reaction.event_id
+            return self._told_before(known_to_count and remembered.reactions.learned is not None)
+        after = remembered
+        if remembered.decision.deferred:
+            # Whoever reacts has seen the tip.
+            after = replace(
+                after, activated_at=min(remembered.activated_at or reaction.occurred_at, reaction.occurred_at)
+            )
+        after = replace(after, reactions=remembered.reactions.with_reaction(reaction, after.wait_ends_at))
+        writes, moves = teaching.change(remembered, after, learning, self.rules, self.now_us)
         if self.report.event_id is not None:
             writes.append(self._mark(moves))
         self.table.transact(writes)
+        if after.reactions.late(after.wait_ends_at) == reaction:
+            return Outcome(False, "late")
+        if after.reactions.counted(after.wait_ends_at) != reaction:
+            return Outcome(False, "superseded")
         if moves:
             return Outcome(True)
-        if not counts:
-            return Outcome(False, "superseded")
-        return Outcome(False, "same_reward" if this_epoch else "older_epoch")
-
-    def _taught(self, learning: UserLearning, remembered: RememberedDecision, reward: float) -> UserLearning:
-        """Return the learning with the decision's vectors observed, or revised, for every policy it logged."""
-        old_reward = remembered.reactions.learned_reward
-        for evaluation in remembered.decision.evaluations.values():
-            vector = evaluation.vector
-            statistics = learning.statistics(evaluation.policy, evaluation.schema_hash, len(vector))
-            if old_reward is None:
-                statistics = statistics.observe(vector, reward)
-            else:
-                statistics = statistics.revise(vector, old_reward, reward)
-            learning = with_statistics(learning, evaluation.policy, evaluation.schema_hash, statistics, self.now_us)
-        return learning
+        return Outcome(False, "same_reward" if learning.has_decision(remembered) else "older_epoch")
 
     def _learn_features(self, learning: UserLearning) -> Outcome:
         """Learn from features that came with the reward, because no decision is remembered that showed the tip."""
@@ -198,11 +194,13 @@ class _Attempt:
         policy = policy_named(report.policy)
         schema = policy.schema
         hour, day = (report.features.get(name) for name in _CONTEXT)
-        (vector,) = schema.encode(Situation(hour, day, report.features), [report.features])
-        statistics = learning.statistics(policy.name, schema.hash, schema.dimension)
-        statistics = statistics.observe(vector, report.value, without_decision=True)
-        learning = with_statistics(learning, policy.name, schema.hash, statistics, self.now_us)
-        self.table.transact([self._mark(moved=True), write(report.user_id, learning)])
+        (vector,) = schema.encode(Situation(hour, day, report.features), [Candidate(report.features)])
+        statistics = learning.statistics(schema).learn(
+            vector, self._at_us, None, report.value, half_life=self.rules.half_life, without_decision=True
+        )
+        learning = with_statistics(learning, {schema: statistics}, self.now_us)
+        writes = [self._mark(moved=True), write(report.user_id, learning), not_erased(report.user_id)]
+        self.table.transact(writes)
         return Outcome(True)
 
     def _mark(self, moved: bool) -> dict[str, Any]:
@@ -222,21 +220,3 @@ class _Attempt:
                 "ExpressionAttributeValues": {":now": {"N": str(now_sec)}},
             }
         }
-
-
-def _decision_write(remembered: RememberedDecision, log: ReactionLog) -> dict[str, Any]:
-    return {
-        "Update": {
-            "Key": {
-                "pk": {"S": keys.user(remembered.decision.user_id)},
-                "sk": {"S": keys.decision(remembered.decision_id)},
-            },
-            "UpdateExpression": "SET reactions = :reactions, rev = :next",
-            "ConditionExpression": "rev = :rev",
-            "ExpressionAttributeValues": {
-                ":reactions": reactions_value(log),
-                ":rev": {"N": str(remembered.revision)},
-                ":next": {"N": str(remembered.revision + 1)},
-            },
-        }
-    }

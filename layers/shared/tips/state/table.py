@@ -24,7 +24,7 @@ Item = dict[str, Any]
 
 _NOT_MET = {"ConditionalCheckFailedException", "ConditionalCheckFailed"}
 _CONFLICTS = {"TransactionConflictException", "TransactionConflict", "TransactionInProgressException"} | _NOT_MET
-_WRITES = {"put_item", "update_item", "transact_write_items"}
+_WRITES = {"put_item", "batch_write_item", "transact_write_items"}
 _session = Session()
 # Not the seeded generator: a restored snapshot would make every clone wait equally long.
 _jitter = random.SystemRandom()
@@ -73,7 +73,7 @@ class Table:
             RequestItems={self.name: {"Keys": [_key(*key) for key in keys], "ConsistentRead": True}},
             named=False,
         )
-        if answer.get("UnprocessedKeys"):
+        if answer.get("UnprocessedKeys") or "Responses" not in answer:
             raise TableUnavailable("the table is throttled")
         found = {(item["pk"]["S"], item["sk"]["S"]): item for item in answer["Responses"].get(self.name, [])}
         return [_live(found.get(key)) for key in keys]
@@ -81,19 +81,16 @@ class Table:
     def put(self, item: Item) -> None:
         self._call("put_item", Item=item)
 
-    def update(self, pk: str, sk: str, expression: str, condition: str, values: Item, names: Mapping[str, str]) -> None:
-        """Change one item on a condition, by DynamoDB's expressions with their values and names."""
-        self._call(
-            "update_item",
-            Key=_key(pk, sk),
-            UpdateExpression=expression,
-            ConditionExpression=condition,
-            ExpressionAttributeNames=names,
-            ExpressionAttributeValues=values,
-        )
+    def put_all(self, items: Sequence[Item]) -> None:
+        """Store up to 25 items in one round trip, each for itself; raises `TableUnavailable` unless all are stored."""
+        requests = {self.name: [{"PutRequest": {"Item": item}} for item in items]}
+        answer = self._call("batch_write_item", RequestItems=requests, named=False)
+        # DynamoDB always says what it left, if only that it left nothing.
+        if answer.get("UnprocessedItems") != {}:
+            raise TableUnavailable("the table is throttled", ambiguous=True)
 
     def transact(self, writes: Sequence[Mapping[str, Any]]) -> None:
-        """Carry out all writes or none. Each is {"Put": ...} or {"Update": ...} without the table's name."""
+        """Carry out all writes or none. Each is {"Put": ...}, {"Update": ...} and so on, without the table's name."""
         named = [{kind: {"TableName": self.name, **write} for kind, write in one.items()} for one in writes]
         self._call("transact_write_items", TransactItems=named, named=False)
 
@@ -117,6 +114,18 @@ class Table:
             if "LastEvaluatedKey" not in answer:
                 return
             arguments["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
+
+    def keys_of(self, pk: str, *, limit: int) -> list[tuple[str, str]]:
+        """Return up to `limit` keys of a partition, those of expired items included."""
+        answer = self._call(
+            "query",
+            KeyConditionExpression="pk = :pk",
+            ExpressionAttributeValues={":pk": {"S": pk}},
+            ProjectionExpression="pk, sk",
+            ConsistentRead=True,
+            Limit=limit,
+        )
+        return [(item["pk"]["S"], item["sk"]["S"]) for item in answer["Items"]]
 
     def _call(self, operation: str, *, named: bool = True, **arguments: Any) -> Any:
         if named:

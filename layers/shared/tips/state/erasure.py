@@ -1,0 +1,116 @@
+"""Erasure: everything kept of a person goes, and a tombstone stays that keeps it from coming back.
+
+The tombstone is written first. Whoever reads it stores nothing of that person any more; a write that had been on its
+way is found by a last look a moment later. Each batch of deletions is one transaction with the tombstone's counts, so
+an erasure that was interrupted goes on where it stopped and still answers with counts of everything.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from tips.errors import TableUnavailable
+from tips.state import keys
+from tips.state.table import retrying
+
+if TYPE_CHECKING:
+    from tips.state.table import Table
+
+T = TypeVar("T")
+
+BATCH = 50
+"""Items of one transaction; DynamoDB takes 100."""
+SETTLED_SEC = 0.25
+"""Longer than any `/score` takes from its read of the tombstone to its write."""
+
+_KINDS = {keys.DECISION_PREFIX: "decisions", keys.WAIT_PREFIX: "reward_waits", "E#": "event_marks", "S#": "syncs"}
+
+
+@dataclass(frozen=True, slots=True)
+class Erased:
+    """erased_at: seconds since 1970, of the first call; counts: items by kind, of all calls together."""
+
+    erased_at: int
+    counts: Mapping[str, int]
+
+
+def erase(table: Table, user_id: str, deadline_ms: float) -> Erased:
+    """Delete everything of a person. Raises `TableUnavailable` at the deadline; call again to go on."""
+    deadline = time.monotonic() + deadline_ms / 1000
+
+    def step(attempt: Callable[[Table, str], T]) -> T:
+        remaining_ms = (deadline - time.monotonic()) * 1000
+        if remaining_ms <= 0:
+            raise TableUnavailable("there is more to erase; call again to go on")
+        return retrying(table, remaining_ms, lambda bounded, _: attempt(bounded, user_id))
+
+    step(_bury)
+    settled_at = time.monotonic() + SETTLED_SEC
+    while step(_delete_some) or time.monotonic() < settled_at:
+        time.sleep(0.01)  # a last look is enough, not a busy one
+    return step(_told)
+
+
+def _bury(table: Table, user_id: str) -> None:
+    """Write the tombstone, or make it last from now on."""
+    now = int(time.time())
+    table.transact(
+        [
+            {
+                "Update": {
+                    "Key": _key(*keys.tombstone(user_id)),
+                    "UpdateExpression": "SET #ttl = :ttl, erased_at = if_not_exists(erased_at, :now)",
+                    "ExpressionAttributeNames": {"#ttl": "ttl"},
+                    "ExpressionAttributeValues": {
+                        ":ttl": {"N": str(now + keys.TOMBSTONE_TTL_SEC)},
+                        ":now": {"N": str(now)},
+                    },
+                }
+            }
+        ]
+    )
+
+
+def _delete_some(table: Table, user_id: str) -> bool:
+    """Delete up to `BATCH` items of the person, expired ones included. Returns whether there were any."""
+    batch = table.keys_of(keys.user(user_id), limit=BATCH) or table.keys_of(keys.generation(user_id), limit=BATCH)
+    if not batch:
+        return False
+    deletions: list[dict[str, Any]] = [
+        # Unconditional it would count again what another erasure deleted meanwhile.
+        {"Delete": {"Key": _key(*key), "ConditionExpression": "attribute_exists(pk)"}}
+        for key in batch
+    ]
+    kinds = Counter(_kind(*key) for key in batch)
+    count = {
+        "Update": {
+            "Key": _key(*keys.tombstone(user_id)),
+            "UpdateExpression": "ADD " + ", ".join(f"#{kind} :{kind}" for kind in kinds),
+            "ExpressionAttributeNames": {f"#{kind}": f"n_{kind}" for kind in kinds},
+            "ExpressionAttributeValues": {f":{kind}": {"N": str(number)} for kind, number in kinds.items()},
+        }
+    }
+    table.transact([*deletions, count])
+    return True
+
+
+def _told(table: Table, user_id: str) -> Erased:
+    item = table.get(*keys.tombstone(user_id)) or {}
+    counts = {name.removeprefix("n_"): int(value["N"]) for name, value in sorted(item.items()) if name.startswith("n_")}
+    return Erased(int(item["erased_at"]["N"]) if "erased_at" in item else int(time.time()), counts)
+
+
+def _kind(pk: str, sk: str) -> str:
+    if not pk.startswith(keys.user("")):
+        return "generation"
+    if sk == keys.LEARNING:
+        return "learning"
+    return _KINDS.get(sk[:2], "other")
+
+
+def _key(pk: str, sk: str) -> dict[str, Any]:
+    return {"pk": {"S": pk}, "sk": {"S": sk}}

@@ -1,0 +1,124 @@
+"""The one place where a decision's state and what it teaches change together.
+
+What a decision teaches is a function of what is known of it: its reactions, when its wait began, whether the wait is
+over. Whatever becomes known, in whatever order, the same transaction remembers it and moves the sums from what they
+hold of this decision to what they should hold.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from tips.bandit.forgetting import half_life_us
+from tips.bandit.registry import POLICIES
+from tips.bandit.statistics import map_vector
+from tips.state import keys
+from tips.state.decision_codec import RememberedDecision, reactions_value
+from tips.state.learning import UserLearning, with_statistics, write
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from tips.bandit.decision import Evaluation
+    from tips.bandit.statistics import Statistics
+    from tips.features.vectors import Schema
+    from tips.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class LearningRules:
+    """How decisions teach. Score and consume must have the same. half_life: microseconds, 0 for no forgetting."""
+
+    default_reward: float = 0.0
+    half_life: int = 0
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> LearningRules:
+        return cls(settings.default_reward, half_life_us(settings.half_life_days))
+
+
+def change(
+    before: RememberedDecision, after: RememberedDecision, learning: UserLearning, rules: LearningRules, now_us: int
+) -> tuple[list[dict[str, Any]], bool]:
+    """Return the transaction that makes `before` into `after`, and whether it moves the sums.
+
+    Every part is conditional on nobody having written since `before` and `learning` were read.
+    """
+    learned = before.reactions.learned
+    reward, moves = None, False  # of an older epoch nothing is in the sums
+    if learning.has_decision(before):
+        reward = after.reactions.reward(after.wait_ends_at, rules.default_reward)
+        moves = reward != learned
+    after = replace(after, reactions=replace(after.reactions, learned=reward))
+    writes = [_decision_write(before, after)]
+    if after.activated_at is not None and after.activated_at != before.activated_at:
+        writes.append({"Put": {"Item": wait_item(after)}})
+    if moves:
+        taught = _taught(learning, after, learned, after.reactions.learned, rules)
+        writes.append(write(after.decision.user_id, with_statistics(learning, taught, now_us)))
+    return writes, moves
+
+
+def wait_item(remembered: RememberedDecision) -> dict[str, Any]:
+    """Return the marker that TTL removes when the reward wait of a decision is over."""
+    ends_at = remembered.wait_ends_at
+    if ends_at is None:
+        raise ValueError("the reward wait has not begun")
+    return {
+        "pk": {"S": keys.user(remembered.decision.user_id)},
+        "sk": {"S": keys.wait(remembered.decision_id)},
+        "ttl": {"N": str(-(-ends_at // 1_000_000))},
+    }
+
+
+def _taught(
+    learning: UserLearning,
+    remembered: RememberedDecision,
+    old: float | None,
+    new: float | None,
+    rules: LearningRules,
+) -> dict[Schema, Statistics]:
+    """Return the statistics after the decision's reward went from `old` to `new`, for every policy that it logged."""
+    at_us = keys.decided_at_us(remembered.decision_id)
+    taught: dict[Schema, Statistics] = {}
+    for evaluation in remembered.decision.evaluations.values():
+        policy = POLICIES.get(evaluation.policy)
+        if policy is None or policy.schema in taught:
+            continue  # a policy that is gone teaches nobody; policies on one schema share their statistics
+        statistics = learning.statistics(policy.schema)
+        vector = _vector(evaluation, policy.schema)
+        taught[policy.schema] = statistics.learn(vector, at_us, old, new, half_life=rules.half_life)
+    return taught
+
+
+def _vector(evaluation: Evaluation, schema: Schema) -> NDArray[np.float64]:
+    """Return the logged vector; one of another version of the schema by name."""
+    if evaluation.schema_hash == schema.hash:
+        return evaluation.vector
+    return map_vector(evaluation.vector, evaluation.names, schema.names)
+
+
+def _decision_write(before: RememberedDecision, after: RememberedDecision) -> dict[str, Any]:
+    values = {
+        "reactions": reactions_value(after.reactions),
+        "shown_at": None if after.shown_at is None else {"N": str(after.shown_at)},
+        "activated_at": None if after.activated_at is None else {"N": str(after.activated_at)},
+        "rev": {"N": str(before.revision + 1)},
+    }
+    present = {name: value for name, value in values.items() if value is not None}
+    return {
+        "Update": {
+            "Key": {
+                "pk": {"S": keys.user(before.decision.user_id)},
+                "sk": {"S": keys.decision(before.decision_id)},
+            },
+            "UpdateExpression": "SET " + ", ".join(f"{name} = :{name}" for name in present),
+            "ConditionExpression": "rev = :before",
+            "ExpressionAttributeValues": {
+                ":before": {"N": str(before.revision)},
+                **{f":{name}": value for name, value in present.items()},
+            },
+        }
+    }

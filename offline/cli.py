@@ -1,0 +1,59 @@
+"""The command line `tips`. A group of commands is a module with a `typer.Typer` of its own, added below."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Sequence
+
+import typer
+
+from devstack.proxies import bypass_for_loopback
+from offline import config_commands
+from offline.command import BadInput
+from tips import telemetry
+from tips.errors import ConfigurationUnreadable, NothingToRestore, TableUnavailable
+
+app = typer.Typer(
+    help="Operate oO tips: what is served, to whom, and since when.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.add_typer(config_commands.app, name="config")
+app.command()(config_commands.promote)
+app.command()(config_commands.rollback)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code: 0 done, 1 it could not be done now, 2 asked for wrongly."""
+    bypass_for_loopback()
+    level = telemetry.logger.log_level
+    # Structured logs are for functions; a person gets one line.
+    telemetry.logger.setLevel(logging.CRITICAL)
+    try:
+        app(arguments, prog_name="tips")
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else 1
+    except (BadInput, NothingToRestore) as error:
+        return _failed(str(error), 2)
+    except ConfigurationUnreadable as error:
+        advice = "the functions go on without it; `tips rollback --to VERSION` restores one from the audit trail"
+        return _failed(f"the configuration cannot be read: {error} ({advice})", 1)
+    except TableUnavailable as error:
+        cause = f" ({error.__context__})" if error.__context__ else ""
+        doubt = "; the change may have been made all the same, see `tips config show`" if error.ambiguous else ""
+        return _failed(f"{error.message}{cause}{doubt}", 1)
+    finally:
+        telemetry.logger.setLevel(level)
+    return 0
+
+
+def _failed(message: str, code: int) -> int:
+    print(f"tips: {' '.join(message.split())}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
