@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import typer
 
 from devstack.proxies import bypass_for_loopback
-from offline import config_commands
+from offline import config_commands, replay_command
 from offline.command import BadInput
 from tips import telemetry
 from tips.errors import ConfigurationUnreadable, NothingToRestore, TableUnavailable
@@ -24,6 +24,7 @@ app = typer.Typer(
 app.add_typer(config_commands.app, name="config")
 app.command()(config_commands.promote)
 app.command()(config_commands.rollback)
+app.command()(replay_command.replay)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -91,7 +91,7 @@ class Worker:
             process.stdin.flush()
             for line in process.stdout:
                 if line.startswith("ANSWER "):
-                    return json.loads(line.removeprefix("ANSWER ")) == {"batchItemFailures": []}
+                    return bool(json.loads(line.removeprefix("ANSWER ")) == {"batchItemFailures": []})
             self.kills += 1
             return False
         except BrokenPipeError:

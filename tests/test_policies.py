@@ -176,7 +176,7 @@ def test_contributions_add_up_to_the_score(policy: Policy) -> None:
         statistics = statistics.learn(x, 0, None, float(rng.uniform(-1, 1)))
     candidates = [{"is_overdue": bool(i % 2), "task_age_days": i, "priority": 1 + i % 4} for i in range(20)]
     chosen, evaluation, posterior, X = choose(policy, statistics, Situation(9, 2), candidates, str(ULID()))
-    explanation = explain(evaluation, posterior, X, chosen, statistics.pulls)
+    explanation = explain(evaluation, posterior, X, chosen, known=True)
     assert math.fsum(explanation.contributions.values()) == pytest.approx(
         evaluation.distribution.score[chosen], abs=1e-12
     )
@@ -193,7 +193,7 @@ def test_sentences_say_what_set_the_tip_apart() -> None:
 
     def sentence(candidates: list[dict[str, bool]], learned: Statistics) -> str:
         chosen, evaluation, posterior, X = choose(policy, learned, Situation(), candidates, "any")
-        return explain(evaluation, posterior, X, chosen, learned.pulls).sentence
+        return explain(evaluation, posterior, X, chosen, known=learned.weight > 0).sentence
 
     assert sentence([fresh, overdue, fresh], statistics).startswith("Overdue")
     assert sentence([overdue], statistics) == "It is the only candidate."

@@ -82,7 +82,7 @@ def test_a_reaction_in_time_that_arrives_after_the_default_revises_it(functions:
     pass_time(table, consume, 2 * DAY_SEC)
     answer = score.call("POST", "/reward", {"user_id": "anna", "decision_id": decision_id, "reward": 0.5}).json
     assert answer == {"ok": True, "applied": True, "reward": 0.5}
-    assert stats(score) == (1, pytest.approx(0.5, abs=1e-12))
+    assert stats(score) == pytest.approx((1, 0.5), abs=1e-12)
 
 
 def test_a_late_reaction_is_kept_and_not_learned(functions: Any, table: Any, client: Table) -> None:
@@ -103,7 +103,7 @@ def test_a_late_reaction_is_kept_and_not_learned(functions: Any, table: Any, cli
     # One that occurred in time and was only told late counts.
     told_late = {**late, "event_id": "in-time", "reward": 0.3, "occurred_at": logged["reward_wait_ends_at"]}
     assert score.call("POST", "/reward", told_late).json["applied"] is True
-    assert stats(score) == (1, pytest.approx(0.3, abs=1e-12))
+    assert stats(score) == pytest.approx((1, 0.3), abs=1e-12)
     assert view(score, decision.decision_id)["late_reaction"]["event_id"] == "late"
 
 

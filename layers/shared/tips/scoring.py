@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -151,7 +152,7 @@ class Scorer:
         decision = Decision(
             user_id=request.user_id,
             decision_id=decision_id,
-            candidates=[one.model_dump(exclude={"content"}, exclude_none=True) for one in request.candidates],
+            candidates=[one.without_content() for one in request.candidates],
             situation=view.situation,
             chosen=chosen,
             policy=policy.name,
@@ -169,7 +170,7 @@ class Scorer:
         explanation = None
         if request.explain:
             X, statistics, posterior = view.under(policy.schema)
-            explanation = explain(decision.active, posterior, X, chosen, statistics.pulls)
+            explanation = explain(decision.active, posterior, X, chosen, known=statistics.weight > 0)
         return ScoreResponse(
             tip_id=decision.tip_id,
             score=float(distribution.score[chosen]),
@@ -249,7 +250,8 @@ def _logged_context(request: ScoreRequest) -> dict[str, Any]:
 def _ranking(request: ScoreRequest, distribution: Distribution) -> list[RankedCandidate]:
     """Return the candidates by score, highest first; ties keep the request's order."""
     rows = zip(request.candidates, distribution.score.tolist(), distribution.propensity.tolist(), strict=True)
-    return [
-        RankedCandidate(id=candidate.id, score=score, propensity=propensity)
-        for candidate, score, propensity in sorted(rows, key=lambda row: -row[1])
+    ranking: list[RankedCandidate] = [
+        {"id": candidate.id, "score": score, "propensity": propensity} for candidate, score, propensity in rows
     ]
+    ranking.sort(key=itemgetter("score"), reverse=True)
+    return ranking

@@ -68,9 +68,9 @@ _HABITS: dict[str, tuple[str, str]] = {
 
 
 def explain(
-    evaluation: Evaluation, posterior: Posterior, X: NDArray[np.float64], chosen: int, pulls: int
+    evaluation: Evaluation, posterior: Posterior, X: NDArray[np.float64], chosen: int, *, known: bool
 ) -> Explanation:
-    """Explain row `chosen` of X: (k, d). pulls: reactions of this person that the policy has learned from."""
+    """Explain row `chosen` of X: (k, d). known: whether anything has been learned of this person."""
     weights = posterior.mean
     terms = weights * X[chosen] + 0.0  # no negative zeros
     contributions = dict(zip(evaluation.names, terms.tolist(), strict=True))
@@ -78,16 +78,16 @@ def explain(
     bonus = score - float(evaluation.distribution.mean[chosen])
     if bonus:
         contributions[OPTIMISM] = bonus
-    return Explanation(contributions=contributions, sentence=_sentence(evaluation, weights, X, chosen, pulls))
+    return Explanation(contributions=contributions, sentence=_sentence(evaluation, weights, X, chosen, known))
 
 
 def _sentence(
-    evaluation: Evaluation, weights: NDArray[np.float64], X: NDArray[np.float64], chosen: int, pulls: int
+    evaluation: Evaluation, weights: NDArray[np.float64], X: NDArray[np.float64], chosen: int, known: bool
 ) -> str:
     score = evaluation.distribution.score
     if len(score) == 1:
         return "It is the only candidate."
-    if pulls == 0 and not weights.any():
+    if not known and not weights.any():
         if evaluation.distribution.propensity.min() == evaluation.distribution.propensity.max():
             return "Nothing is known yet of what you like, so it was picked by chance."
         return "Nothing is known yet of what you like; your reaction to this one would tell the most."
@@ -97,7 +97,7 @@ def _sentence(
     if not reasons:
         return "It is expected to be about as welcome as the other candidates."
     text = ", and ".join(reasons)
-    if pulls == 0:
+    if not known:
         return f"Going by what other people like: {text}."
     return f"{text[0].upper()}{text[1:]}."
 
@@ -116,7 +116,9 @@ def _reasons(names: tuple[str, ...], weights: NDArray[np.float64], X: NDArray[np
         else:
             # Of an hour's two parts the signs say nothing; that the candidate has more of what is crossed does.
             above[group] = abs(X[chosen, column]) >= np.abs(X[:, column]).mean()
-    best = [name for name in sorted(gains, key=lambda name: -gains[name]) if gains[name] > 1e-3]
+    # What the candidate has says more to a person than what it has not.
+    weight = {name: gain if above[name] else gain / 3 for name, gain in gains.items()}
+    best = [name for name in sorted(weight, key=lambda name: -weight[name]) if weight[name] > 1e-3]
     told = [name for name in best if name in _DESCRIPTIONS or name in _HABITS][:MAX_REASONS]
     described = [_DESCRIPTIONS[name][0 if above[name] else 1] for name in told if name in _DESCRIPTIONS]
     habits = [_HABITS[name][0 if above[name] else 1] for name in told if name in _HABITS]

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 _SPAN = 8.0
 """Standard deviations either side of a mean that the grid covers."""
+_CERTAIN = 1e-9
+"""A deviation below it is a point: no reward is known that well."""
 _NODES = 2048
 """Nodes of the grid, shared among the candidates: each has them where its own mass is."""
 _TABLE = np.linspace(-_SPAN, _SPAN, 4097)
@@ -48,6 +50,7 @@ def probability_of_best(mean: NDArray[np.float64], deviation: NDArray[np.float64
 
     mean, deviation: (k,); a deviation of zero is a point, and equal points share their probability.
     """
+    deviation = np.where(deviation < _CERTAIN, 0.0, deviation)
     # Below the largest lower end nobody can be the best: the grid begins there.
     low = (mean - _SPAN * deviation).max()
     nodes = mean[:, None] + deviation[:, None] * np.linspace(-_SPAN, _SPAN, max(9, _NODES // len(mean)))

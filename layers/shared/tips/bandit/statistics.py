@@ -51,12 +51,13 @@ class Statistics:
         new: float | None,
         *,
         half_life: Microseconds = 0,
+        counted: bool = True,
         without_decision: bool = False,
     ) -> Statistics:
         """Return the statistics with a decision's reward changed from `old` to `new`; None: not learned.
 
         x: (d,), the vector shown; at: the decision's time. From None it is observed, to None it is taken out again,
-        else revised; what was added before cancels.
+        else revised; what was added before cancels. counted: whether it is one of the counts.
         """
         ready = self._ready_for(at, half_life)
         w = forgetting.weight(at, ready.landmark, ready.half_life)
@@ -68,9 +69,9 @@ class Statistics:
             rx=ready.rx + (w * (after - before)) * x,
             weight=ready.weight + count * w,
             rr=ready.rr + w * (after * after - before * before),
-            pulls=ready.pulls + count,
-            pulls_without_decision=ready.pulls_without_decision + count * without_decision,
-            cumulative_reward=ready.cumulative_reward + (after - before),
+            pulls=ready.pulls + count * counted,
+            pulls_without_decision=ready.pulls_without_decision + count * counted * without_decision,
+            cumulative_reward=ready.cumulative_reward + (after - before) * counted,
         )
 
     def as_of(self, now: Microseconds) -> Statistics:

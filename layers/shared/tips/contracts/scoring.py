@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, SkipValidation
 from pydantic_core import PydanticCustomError
+from typing_extensions import TypedDict
 
 from tips.contracts.common import (
     Answer,
@@ -36,6 +37,10 @@ class Candidate(Body):
     model: Id | None = None
     generation_id: Id | None = None
     features: CandidateFeatures = Field(default_factory=dict)
+
+    def without_content(self) -> dict[str, Any]:
+        """Return what may be remembered of the candidate, as far as it was given."""
+        return {name: value for name, value in vars(self).items() if value is not None and name != "content"}
 
 
 class ScoreContext(Body):
@@ -70,7 +75,7 @@ class ScoreRequest(Body):
     defer: bool = False
 
 
-class RankedCandidate(Answer):
+class RankedCandidate(TypedDict):
     id: str
     score: float
     propensity: float
@@ -89,7 +94,7 @@ class ScoreResponse(Answer):
     policy: str
     decision_id: str
     propensity: float
-    ranking: list[RankedCandidate]
+    ranking: SkipValidation[list[RankedCandidate]]
     explored: bool
     policy_version: str
     schema_hash: str

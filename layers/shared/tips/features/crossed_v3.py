@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 from tips.features.vectors import (
@@ -34,7 +35,6 @@ SOURCES = ("llm", "advice", "fallback")
 REFERENCE_SOURCE = "todoist"
 PROMPT_VERSIONS = ("v1", "v2-mentor", "v3-few-shot")
 
-OfCandidate = Callable[[CandidateLike], float]
 OfSituation = Callable[[Situation], float]
 
 
@@ -85,7 +85,7 @@ def _dwell(situation: Situation) -> float:
     return clip(value_of(situation.profile, "mean_dwell_ms_30d", 0.0) / 600_000, 0.0, 1.0)
 
 
-_is_task = partial(_is_kind, "task")
+_IS_KIND = {kind: partial(_is_kind, kind) for kind in KINDS}
 _SITUATIONS: dict[str, tuple[str, OfSituation]] = {
     "hour_sin": ("sin(2 pi hour / 24), unknown 0", cyclic(math.sin, "hour_of_day", 24)),
     "hour_cos": ("cos(2 pi hour / 24), unknown 0", cyclic(math.cos, "hour_of_day", 24)),
@@ -96,11 +96,11 @@ _SITUATIONS: dict[str, tuple[str, OfSituation]] = {
     "mean_dwell": ("mean_dwell_ms_30d / 600000 clipped to 0..1, unknown 0", _dwell),
     "tip_volume": ("log1p(tip_volume_30d) / log1p(100) clipped to 0..1, unknown 0", tip_volume),
 }
-_CANDIDATES: dict[str, tuple[str, OfCandidate]] = {
-    "task": ("1 if kind is task", _is_task),
-    "other": ("1 if kind is known and not task", _is_other_than_a_task),
-    "overdue": ("1 if overdue, unknown 0", is_overdue),
-    "priority": ("(priority - 1) / 3, unknown 0", priority),
+_CANDIDATES = {
+    "task": Encoder("task", "1 if kind is task", of_category=_IS_KIND["task"]),
+    "other": Encoder("other", "1 if kind is known and not task", of_category=_is_other_than_a_task),
+    "overdue": Encoder("overdue", "1 if overdue, unknown 0", of_candidate=is_overdue),
+    "priority": Encoder("priority", "(priority - 1) / 3, unknown 0", of_candidate=priority),
 }
 _CROSSES = (
     *((part, candidate) for candidate in ("task", "other", "overdue", "priority") for part in ("hour_sin", "hour_cos")),
@@ -116,12 +116,13 @@ _CROSSES = (
 
 
 def _cross(situation: str, candidate: str) -> Encoder:
-    of_situation, of_candidate = _SITUATIONS[situation], _CANDIDATES[candidate]
-    return Encoder(
-        f"{situation}:{candidate}",
-        f"({of_situation[0]}) * ({of_candidate[0]})",
-        of_situation=of_situation[1],
-        of_candidate=of_candidate[1],
+    definition, of_situation = _SITUATIONS[situation]
+    alone = _CANDIDATES[candidate]
+    return replace(
+        alone,
+        name=f"{situation}:{candidate}",
+        definition=f"({definition}) * ({alone.definition})",
+        of_situation=of_situation,
     )
 
 
@@ -129,31 +130,24 @@ CROSSED_V3 = Schema(
     "crossed-v3",
     (
         Encoder("bias", "1"),
+        *(Encoder(f"kind_{kind}", f"1 if kind is {kind}", of_category=_IS_KIND[kind]) for kind in KINDS),
         *(
-            Encoder(
-                f"kind_{kind}",
-                f"1 if kind is {kind}",
-                of_candidate=_is_task if kind == "task" else partial(_is_kind, kind),
-            )
-            for kind in KINDS
-        ),
-        *(
-            Encoder(f"source_{source}", f"1 if source is {source}", of_candidate=partial(_is_source, source))
+            Encoder(f"source_{source}", f"1 if source is {source}", of_category=partial(_is_source, source))
             for source in SOURCES
         ),
         Encoder(
             "source_other",
             f"1 if source is none of {', '.join(SOURCES)}, {REFERENCE_SOURCE}",
-            of_candidate=_is_other_source,
+            of_category=_is_other_source,
         ),
         *(
-            Encoder(f"prompt_{version}", f"1 if prompt_version is {version}", of_candidate=partial(_is_prompt, version))
+            Encoder(f"prompt_{version}", f"1 if prompt_version is {version}", of_category=partial(_is_prompt, version))
             for version in PROMPT_VERSIONS
         ),
         Encoder(
             "prompt_other",
             f"1 if prompt_version is none of {', '.join(PROMPT_VERSIONS)}",
-            of_candidate=_is_other_prompt,
+            of_category=_is_other_prompt,
         ),
         *TASK,
         *(_cross(situation, candidate) for situation, candidate in _CROSSES),

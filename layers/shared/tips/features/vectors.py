@@ -61,12 +61,31 @@ class Encoder:
 
     Only a product lets what all candidates share (hour, profile) change which candidate is best.
     `definition` is the formula in words; it is part of the schema's hash, so a changed formula needs a changed text.
+    A part of the candidate that reads only its kind, source and prompt version is `of_category`.
     """
 
     name: str
     definition: str
     of_situation: Callable[[Situation], float] | None = None
     of_candidate: Callable[[CandidateLike], float] | None = None
+    of_category: Callable[[CandidateLike], float] | None = None
+
+
+class _Parts:
+    """The distinct functions of some encoders, each to be called once, and for each encoder the places of its own.
+
+    Of the situation there is a constant 1 and then `of_situation`; of a candidate a constant 1, then `of_category`,
+    which candidates of one kind, source and prompt version have in common, and then `of_candidate`.
+    """
+
+    def __init__(self, encoders: Sequence[Encoder]) -> None:
+        self.of_situation = list(dict.fromkeys(filter(None, (one.of_situation for one in encoders))))
+        self.of_category = list(dict.fromkeys(filter(None, (one.of_category for one in encoders))))
+        self.of_candidate = list(dict.fromkeys(filter(None, (one.of_candidate for one in encoders))))
+        situation: list[Any] = [None, *self.of_situation]
+        candidate: list[Any] = [None, *self.of_category, *self.of_candidate]
+        self.situation_places = [situation.index(one.of_situation) for one in encoders]
+        self.candidate_places = np.array([candidate.index(one.of_category or one.of_candidate) for one in encoders])
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,22 +110,24 @@ class Schema:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @cached_property
-    def _candidate_parts(self) -> tuple[tuple[Callable[[CandidateLike], float], ...], NDArray[np.intp]]:
-        """The distinct functions of a candidate, and for each column the place of its own (the last place: none)."""
-        distinct = list(dict.fromkeys(one.of_candidate for one in self.encoders if one.of_candidate is not None))
-        places = [
-            len(distinct) if f is None else distinct.index(f) for f in (one.of_candidate for one in self.encoders)
-        ]
-        return tuple(distinct), np.array(places)
+    def _parts(self) -> _Parts:
+        return _Parts(self.encoders)
 
     def encode(self, situation: Situation, candidates: Sequence[CandidateLike]) -> NDArray[np.float64]:
         """Return X: (k, d) float64, one row per candidate, one column per encoder."""
-        functions, places = self._candidate_parts
-        parts = np.ones((len(candidates), len(functions) + 1))
-        for row, candidate in enumerate(candidates):
-            parts[row, :-1] = [function(candidate) for function in functions]
-        shared = np.array([1.0 if e.of_situation is None else e.of_situation(situation) for e in self.encoders])
-        X: NDArray[np.float64] = parts[:, places] * shared + 0.0  # no negative zeros
+        parts = self._parts
+        rows = []
+        alike: dict[tuple[str | None, ...], list[float]] = {}
+        for candidate in candidates:
+            category = candidate.kind, candidate.source, candidate.prompt_version
+            categorical = alike.get(category)
+            if categorical is None:
+                categorical = alike[category] = [1.0, *(function(candidate) for function in parts.of_category)]
+            rows.append([*categorical, *[function(candidate) for function in parts.of_candidate]])
+        shared = [1.0, *(function(situation) for function in parts.of_situation)]
+        X = np.array(rows)[:, parts.candidate_places]
+        X *= [shared[place] for place in parts.situation_places]
+        X += 0.0  # no negative zeros
         return X
 
 

@@ -44,9 +44,10 @@ def erase(table: Table, user_id: str, deadline_ms: float) -> Erased:
 
     def step(attempt: Callable[[Table, str], T]) -> T:
         remaining_ms = (deadline - time.monotonic()) * 1000
-        if remaining_ms <= 0:
-            raise TableUnavailable("there is more to erase; call again to go on")
-        return retrying(table, remaining_ms, lambda bounded, _: attempt(bounded, user_id))
+        try:
+            return retrying(table, remaining_ms, lambda bounded, _: attempt(bounded, user_id))
+        except TableUnavailable as fault:
+            raise TableUnavailable("not everything is erased yet; call again to go on") from fault
 
     step(_bury)
     settled_at = time.monotonic() + SETTLED_SEC

@@ -11,12 +11,13 @@ import time
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tips.bandit.registry import POLICIES
-from tips.bandit.statistics import Statistics, map_statistics
+from tips.bandit.statistics import Statistics, map_statistics, map_vector
 from tips.errors import LearningUnreadable
 from tips.state import keys
 from tips.state.floats import pack_floats, unpack_floats
@@ -24,6 +25,8 @@ from tips.state.table import retrying
 from tips.state.tombstones import not_erased
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from tips.features.vectors import Schema
     from tips.state.decision_codec import RememberedDecision
     from tips.state.table import Item, Table
@@ -45,6 +48,18 @@ class SchemaLearning:
     schema: str
     names: tuple[str, ...]
     updated_at: int
+
+
+@dataclass(frozen=True, eq=False)
+class Observed:
+    """The vector of what was shown, as logged: x: (d,), with the d names that it had then."""
+
+    names: tuple[str, ...]
+    x: NDArray[np.float64]
+
+    def under(self, names: tuple[str, ...]) -> NDArray[np.float64]:
+        """Return the vector under a schema with these names."""
+        return self.x if names == self.names else map_vector(self.x, self.names, names)
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,17 +93,18 @@ class UserLearning:
 
     def counted(self, schema: Schema) -> SchemaLearning | None:
         """Return what a schema, or an earlier version of it, has learned itself."""
-        own = self.schemas.get(schema.hash)
-        if own is None:
-            related = self._predecessor(schema)
-            own = related if related is not None and related.schema == schema.name else None
-        return own
+        versions = [one for one in self.schemas.values() if one.schema == schema.name]
+        return self.schemas.get(schema.hash) or max(versions, key=lambda one: one.updated_at, default=None)
 
     def _predecessor(self, schema: Schema) -> SchemaLearning | None:
-        """Return an earlier version of the schema, else what was updated last of those that share a name with it."""
+        """Return what shares most names with the schema; of equals an earlier version of it, then the latest."""
         names = set(schema.names)
         related = [one for one in self.schemas.values() if names & set(one.names)]
-        return max(related, key=lambda one: (one.schema == schema.name, one.updated_at), default=None)
+        return max(
+            related,
+            key=lambda one: (len(names & set(one.names)), one.schema == schema.name, one.updated_at),
+            default=None,
+        )
 
     def has_decision(self, decision: RememberedDecision) -> bool:
         """Whether the decision belongs to the present epoch. One taken blindly is placed by its time."""
@@ -129,23 +145,37 @@ def unpack_statistics(data: bytes) -> SchemaLearning:
     if version != _FORMAT:
         raise ValueError(f"statistics of unknown format {version}")
     start = _HEADER.size + names_size
-    try:
-        schema, *names = zlib.decompress(data[_HEADER.size : start]).decode().split("\n")
-    except zlib.error:
-        raise ValueError("statistics have damaged names") from None
+    schema, names = _unpack_names(data[_HEADER.size : start])
     numbers = unpack_floats(data[start:])
     triangle = d * (d + 1) // 2
     if len(numbers) != triangle + d or len(names) != d:
         raise ValueError(f"statistics of dimension {d} hold {len(numbers)} numbers and {len(names)} names")
     if not np.isfinite(numbers).all():
         raise ValueError("statistics are not finite")
-    xx = np.zeros((d, d))
-    xx[np.triu_indices(d)] = numbers[:triangle]
-    xx = xx + np.triu(xx, 1).T
+    xx = numbers[_places_in_triangle(d)]
     statistics = Statistics(
         xx, numbers[triangle:], weight, rr, pulls, without, cumulative, half_life=half_life, landmark=landmark
     )
-    return SchemaLearning(statistics, schema, tuple(names), updated_at)
+    return SchemaLearning(statistics, schema, names, updated_at)
+
+
+@lru_cache(maxsize=64)
+def _unpack_names(data: bytes) -> tuple[str, tuple[str, ...]]:
+    """Return schema and names. There are few of them, and everybody's statistics bring one."""
+    try:
+        schema, *names = zlib.decompress(data).decode().split("\n")
+    except zlib.error:
+        raise ValueError("statistics have damaged names") from None
+    return schema, tuple(names)
+
+
+@lru_cache(maxsize=64)
+def _places_in_triangle(dimension: int) -> NDArray[np.intp]:
+    """Return, (d, d), where in an upper triangle, packed row by row, a symmetric matrix has each of its elements."""
+    places = np.zeros((dimension, dimension), dtype=np.intp)
+    rows, columns = np.triu_indices(dimension)
+    places[rows, columns] = places[columns, rows] = np.arange(len(rows))
+    return places
 
 
 def learning_item(user_id: str, learning: UserLearning) -> Item:
@@ -180,18 +210,47 @@ def read(table: Table, user_id: str) -> UserLearning:
     return read_learning(table.get(keys.user(user_id), keys.LEARNING))
 
 
-def with_statistics(learning: UserLearning, taught: Mapping[Schema, Statistics], now_us: int) -> UserLearning:
-    """Return the learning with the statistics of some schemas replaced, and without long-retired ones."""
-    kept = {
+def taught(
+    learning: UserLearning,
+    seen: Mapping[Schema, Observed],
+    at_us: int,
+    old: float | None,
+    new: float | None,
+    half_life: int,
+    now_us: int,
+    *,
+    without_decision: bool = False,
+) -> UserLearning:
+    """Return the learning after a decision's reward went from `old` to `new`; None: not learned.
+
+    seen: the decision's vector under each schema that it counts for, the deciding one first. Every other schema that
+    the person has statistics under learns too, from the deciding one's vector by name, uncounted: so a policy that
+    comes back, or takes over, has missed nothing. Long-retired schemas are dropped.
+    """
+    deciding = next(iter(seen.values()))
+    schemas = {
         digest: one
         for digest, one in learning.schemas.items()
         if digest in _PRESENT or one.updated_at > now_us - KEPT_US
     }
-    new = {
-        schema.hash: SchemaLearning(statistics, schema.name, schema.names, now_us)
-        for schema, statistics in taught.items()
-    }
-    return replace(learning, schemas={**kept, **new})
+    for schema in seen:
+        schemas[schema.hash] = SchemaLearning(learning.statistics(schema), schema.name, schema.names, now_us)
+    own = {schema.hash: observed for schema, observed in seen.items()}
+    for digest, one in schemas.items():
+        observed = own.get(digest, deciding)
+        if not set(observed.names) & set(one.names):
+            continue
+        statistics = one.statistics.learn(
+            observed.under(one.names),
+            at_us,
+            old,
+            new,
+            half_life=half_life,
+            counted=digest in own,
+            without_decision=without_decision,
+        )
+        schemas[digest] = replace(one, statistics=statistics)
+    return replace(learning, schemas=schemas)
 
 
 def write(user_id: str, learning: UserLearning) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from tips.bandit.rewards import Reaction, derived_event_id, reward_of
 from tips.features.vectors import Candidate, Situation
 from tips.state import decisions, keys, teaching
 from tips.state.decision_codec import RememberedDecision, read_decision
-from tips.state.learning import UserLearning, read_learning, with_statistics, write
+from tips.state.learning import Observed, UserLearning, read_learning, taught, write
 from tips.state.table import retrying
 from tips.state.tombstones import not_erased
 
@@ -195,10 +195,16 @@ class _Attempt:
         schema = policy.schema
         hour, day = (report.features.get(name) for name in _CONTEXT)
         (vector,) = schema.encode(Situation(hour, day, report.features), [Candidate(report.features)])
-        statistics = learning.statistics(schema).learn(
-            vector, self._at_us, None, report.value, half_life=self.rules.half_life, without_decision=True
+        learning = taught(
+            learning,
+            {schema: Observed(schema.names, vector)},
+            self._at_us,
+            None,
+            report.value,
+            self.rules.half_life,
+            self.now_us,
+            without_decision=True,
         )
-        learning = with_statistics(learning, {schema: statistics}, self.now_us)
         writes = [self._mark(moved=True), write(report.user_id, learning), not_erased(report.user_id)]
         self.table.transact(writes)
         return Outcome(True)

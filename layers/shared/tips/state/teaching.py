@@ -12,17 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from tips.bandit.forgetting import half_life_us
 from tips.bandit.registry import POLICIES
-from tips.bandit.statistics import map_vector
 from tips.state import keys
 from tips.state.decision_codec import RememberedDecision, reactions_value
-from tips.state.learning import UserLearning, with_statistics, write
+from tips.state.learning import Observed, UserLearning, taught, write
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from tips.bandit.decision import Evaluation
-    from tips.bandit.statistics import Statistics
     from tips.features.vectors import Schema
     from tips.settings import Settings
 
@@ -48,7 +42,8 @@ def change(
     """
     learned = before.reactions.learned
     reward, moves = None, False  # of an older epoch nothing is in the sums
-    if learning.has_decision(before):
+    seen = _seen(after)
+    if seen and learning.has_decision(before):
         reward = after.reactions.reward(after.wait_ends_at, rules.default_reward)
         moves = reward != learned
     after = replace(after, reactions=replace(after.reactions, learned=reward))
@@ -56,8 +51,9 @@ def change(
     if after.activated_at is not None and after.activated_at != before.activated_at:
         writes.append({"Put": {"Item": wait_item(after)}})
     if moves:
-        taught = _taught(learning, after, learned, after.reactions.learned, rules)
-        writes.append(write(after.decision.user_id, with_statistics(learning, taught, now_us)))
+        at_us = keys.decided_at_us(after.decision_id)
+        learning = taught(learning, seen, at_us, learned, reward, rules.half_life, now_us)
+        writes.append(write(after.decision.user_id, learning))
     return writes, moves
 
 
@@ -73,31 +69,19 @@ def wait_item(remembered: RememberedDecision) -> dict[str, Any]:
     }
 
 
-def _taught(
-    learning: UserLearning,
-    remembered: RememberedDecision,
-    old: float | None,
-    new: float | None,
-    rules: LearningRules,
-) -> dict[Schema, Statistics]:
-    """Return the statistics after the decision's reward went from `old` to `new`, for every policy that it logged."""
-    at_us = keys.decided_at_us(remembered.decision_id)
-    taught: dict[Schema, Statistics] = {}
-    for evaluation in remembered.decision.evaluations.values():
-        policy = POLICIES.get(evaluation.policy)
-        if policy is None or policy.schema in taught:
-            continue  # a policy that is gone teaches nobody; policies on one schema share their statistics
-        statistics = learning.statistics(policy.schema)
-        vector = _vector(evaluation, policy.schema)
-        taught[policy.schema] = statistics.learn(vector, at_us, old, new, half_life=rules.half_life)
-    return taught
+def _seen(remembered: RememberedDecision) -> dict[Schema, Observed]:
+    """Return the vector shown under the present schema of each policy that the decision logged; its own comes first.
 
-
-def _vector(evaluation: Evaluation, schema: Schema) -> NDArray[np.float64]:
-    """Return the logged vector; one of another version of the schema by name."""
-    if evaluation.schema_hash == schema.hash:
-        return evaluation.vector
-    return map_vector(evaluation.vector, evaluation.names, schema.names)
+    A policy that is gone counts for nobody; policies on one schema share their statistics.
+    """
+    decision = remembered.decision
+    first = decision.active
+    evaluations = [first, *(one for one in decision.evaluations.values() if one is not first)]
+    seen: dict[Schema, Observed] = {}
+    for one in evaluations:
+        if (policy := POLICIES.get(one.policy)) is not None:
+            seen.setdefault(policy.schema, Observed(one.names, one.vector))
+    return seen
 
 
 def _decision_write(before: RememberedDecision, after: RememberedDecision) -> dict[str, Any]:
