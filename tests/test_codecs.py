@@ -16,6 +16,7 @@ from ulid import ULID
 
 from tests.deciding import choose
 from tips.bandit.decision import Decision, Evaluation, replay
+from tips.bandit.learning import SchemaLearning, UserLearning
 from tips.bandit.registry import POLICIES, policy_named
 from tips.bandit.rewards import Reaction, ReactionLog
 from tips.bandit.statistics import Statistics
@@ -23,8 +24,6 @@ from tips.features.vectors import Candidate, Situation
 from tips.state.decision_codec import decision_item, reactions_value, read_decision
 from tips.state.keys import decided_at_us, last_ulid_at, tip
 from tips.state.learning import (
-    SchemaLearning,
-    UserLearning,
     learning_item,
     pack_statistics,
     read_learning,
@@ -34,17 +33,18 @@ from tips.state.learning import (
 
 def statistics(d: int, seed: int, half_life: int = 0) -> Statistics:
     rng = np.random.default_rng(seed)
-    learned = Statistics.empty(d)
+    learned = Statistics.empty(d).with_half_life(half_life, 10**15)
     for _ in range(4):
         x, reward, without = rng.normal(size=d), float(rng.normal()), bool(rng.integers(2))
-        learned = learned.learn(x, 10**15, None, reward, half_life=half_life, without_decision=without)
+        learned = learned.learn(x, 10**15, None, reward, without_decision=without)
     return learned
 
 
 @given(st.integers(1, 32), st.integers(0, 2**32 - 1), st.integers(0, 2**52), st.sampled_from([0, 86_400_000_000]))
 def test_learning_round_trip(d: int, seed: int, at: int, half_life: int) -> None:
     names = tuple(f"name-{i}" for i in range(d))
-    learned = SchemaLearning(statistics(d, seed, half_life), "some-schema", names, at)
+    inherited = frozenset(names[::2])
+    learned = SchemaLearning(statistics(d, seed, half_life), "some-schema", names, at, at // 2, inherited)
     learning = UserLearning(3, 2, at, {"0123456789abcdef": learned})
     back = read_learning(learning_item("someone", learning))
     again = back.schemas["0123456789abcdef"]
@@ -53,6 +53,7 @@ def test_learning_round_trip(d: int, seed: int, at: int, half_life: int) -> None
     for field in dataclasses.fields(Statistics)[2:]:
         assert getattr(again.statistics, field.name) == getattr(learned.statistics, field.name)
     assert (again.schema, again.names, again.updated_at) == ("some-schema", names, at)
+    assert (again.began_in, again.inherited) == (at // 2, inherited)
     assert (back.revision, back.epoch, back.epoch_at) == (3, 2, at)
 
 
@@ -62,7 +63,7 @@ def test_learning_round_trip(d: int, seed: int, at: int, half_life: int) -> None
         lambda data: data[:7],
         lambda data: data[:-8],
         lambda data: b"\x09" + data[1:],
-        lambda data: data[:70] + bytes(8) + data[78:],
+        lambda data: data[:80] + bytes(8) + data[88:],
         lambda data: data[:-8] + b"\xff" * 8,
     ],
 )
@@ -195,7 +196,9 @@ def test_of_a_decision_too_large_what_policies_use_is_kept() -> None:
 @given(st.floats(-1, 1), st.integers(0, 2**52), st.text(min_size=1), st.lists(st.text(min_size=1), max_size=16))
 def test_reactions_round_trip(reward: float, at: int, event_id: str, event_ids: list[str]) -> None:
     others = tuple(Reaction(-reward, at, one) for one in event_ids)
-    log = ReactionLog((Reaction(reward, at, event_id, "done", 17), *others), wait_over=True, learned=reward)
+    log = ReactionLog(
+        (Reaction(reward, at, event_id, "done", 17), *others), wait_over=True, learned=reward, learned_in=at
+    )
     item = {**decision_item(decision(1, 0)), "reactions": reactions_value(log)}
     assert read_decision(item).reactions == log
 

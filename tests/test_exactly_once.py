@@ -14,14 +14,14 @@ from hypothesis import strategies as st
 from ulid import ULID
 
 from tests.requests import connect, decided_at_us, score_request, stats
+from tips.bandit.learning import UserLearning
 from tips.errors import TableUnavailable
 from tips.features.crossed_v3 import CROSSED_V3
 from tips.settings import Settings
 from tips.state import learning, reactions
-from tips.state.learning import UserLearning
 from tips.state.reactions import Report
 from tips.state.table import Table
-from tips.state.teaching import LearningRules
+from tips.state.teaching import LearningRules, belongs
 
 RULES = LearningRules()
 
@@ -235,5 +235,5 @@ def test_learning_that_cannot_be_read_is_neither_used_nor_overwritten_but_can_be
 def test_a_decision_taken_blindly_belongs_to_the_epoch_of_its_time(score: Any, client: Table) -> None:
     now_us = time.time_ns() // 1000
     blind = SimpleNamespace(epoch=None, decision_id=str(ULID()))
-    assert UserLearning(1, 3, now_us - 10_000_000).has_decision(blind)  # type: ignore[arg-type]
-    assert not UserLearning(1, 3, now_us + 10_000_000).has_decision(blind)  # type: ignore[arg-type]
+    assert belongs(blind, UserLearning(1, 3, now_us - 10_000_000))  # type: ignore[arg-type]
+    assert not belongs(blind, UserLearning(1, 3, now_us + 10_000_000))  # type: ignore[arg-type]

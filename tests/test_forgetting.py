@@ -47,13 +47,13 @@ def test_any_order_equals_one_ordered_pass(
     half_life, decisions = case
     # Every change of reward is a step of its decision; decisions are interleaved at will.
     steps = data.draw(st.permutations([number for number, (*_, rewards) in enumerate(decisions) for _ in rewards]))
-    statistics = Statistics.empty(3)
+    statistics = Statistics.empty(3).with_half_life(half_life, NOW)
     told = [0] * len(decisions)
     for number in steps:
         at, x, rewards = decisions[number]
         step = told[number]
         old = rewards[step - 1] if step else None
-        statistics = statistics.learn(np.array(x), at, old, rewards[step], half_life=half_life)
+        statistics = statistics.learn(np.array(x), at, old, rewards[step])
         told[number] += 1
     left = statistics.as_of(NOW)
     weights = [2.0 ** ((at - NOW) / half_life) for at, *_ in decisions]
@@ -71,11 +71,11 @@ def test_any_order_equals_one_ordered_pass(
 @given(histories())
 def test_what_is_taken_out_again_leaves_nothing(case: tuple[int, list[tuple[int, list[float], list[float]]]]) -> None:
     half_life, decisions = case
-    statistics = Statistics.empty(3)
+    statistics = Statistics.empty(3).with_half_life(half_life, NOW)
     for at, x, rewards in decisions:
-        statistics = statistics.learn(np.array(x), at, None, rewards[0], half_life=half_life)
+        statistics = statistics.learn(np.array(x), at, None, rewards[0])
     for at, x, rewards in reversed(decisions):
-        statistics = statistics.learn(np.array(x), at, rewards[0], None, half_life=half_life)
+        statistics = statistics.learn(np.array(x), at, rewards[0], None)
     left = statistics.as_of(NOW)
     assert np.abs(left.xx).max() < 1e-9
     assert np.abs(left.rx).max() < 1e-9
@@ -101,7 +101,7 @@ def test_without_a_half_life_nothing_is_forgotten() -> None:
 
 def test_one_half_life_later_it_counts_half() -> None:
     x = np.array([1.0, 2.0])
-    statistics = Statistics.empty(2).learn(x, NOW, None, 0.5, half_life=10 * DAY)
+    statistics = Statistics.empty(2).with_half_life(10 * DAY, NOW - 100 * DAY).learn(x, NOW, None, 0.5)
     np.testing.assert_allclose(statistics.as_of(NOW).xx, np.outer(x, x), rtol=1e-14)
     np.testing.assert_allclose(statistics.as_of(NOW + 10 * DAY).xx, np.outer(x, x) / 2, rtol=1e-14)
     assert statistics.as_of(NOW + 10 * DAY).pulls == 1
@@ -110,9 +110,9 @@ def test_one_half_life_later_it_counts_half() -> None:
 @pytest.mark.parametrize(("before", "after"), [(0, 10 * DAY), (10 * DAY, 0), (10 * DAY, 3 * DAY)])
 def test_another_half_life_keeps_what_there_is_and_decays_it_from_then_on(before: int, after: int) -> None:
     x = np.array([1.0, 0.0])
-    old = Statistics.empty(2).learn(x, NOW - 20 * DAY, None, 1.0, half_life=before)
+    old = Statistics.empty(2).with_half_life(before, NOW).learn(x, NOW - 20 * DAY, None, 1.0)
     worth = old.as_of(NOW).weight
-    changed = old.learn(x, NOW, None, 1.0, half_life=after)
+    changed = old.with_half_life(after, NOW).learn(x, NOW, None, 1.0)
     assert changed.as_of(NOW).weight == pytest.approx(worth + 1, rel=1e-12)
     later = changed.as_of(NOW + 30 * DAY).weight
     assert later == pytest.approx((worth + 1) * (2.0 ** (-30 * DAY / after) if after else 1), rel=1e-12)

@@ -17,12 +17,12 @@ from tests import reference
 from tests.deciding import remember
 from tests.requests import CANDIDATES, CONTEXT, PROFILE, score_request, stats
 from tips.bandit import registry
+from tips.bandit.learning import KEPT_US, Logged, SchemaLearning, Shown, UserLearning, taught
 from tips.bandit.policy import Policy
 from tips.bandit.statistics import Statistics, map_statistics, map_vector
 from tips.features.crossed_v3 import CROSSED_V3
-from tips.features.vectors import EGREEDY_V1, EGREEDY_V2, LINUCB, Schema
+from tips.features.vectors import EGREEDY_V1, EGREEDY_V2, LINUCB, Candidate, Schema, Situation
 from tips.state import learning, reactions
-from tips.state.learning import KEPT_US, Observed, SchemaLearning, UserLearning, taught
 from tips.state.reactions import Report
 from tips.state.table import Table
 from tips.state.teaching import LearningRules
@@ -150,7 +150,7 @@ def test_a_new_version_of_a_schema_takes_over_lazily_and_the_old_one_is_kept(
     next_version(EGREEDY_V2)  # the release is taken back
     old = learning.read(client, "anna").statistics(EGREEDY_V2)
     np.testing.assert_allclose(old.rx, -before.active.vector + 0.5 * between.active.vector, atol=1e-12)
-    assert old.pulls == 1
+    assert old.pulls == 2
 
 
 def test_a_retired_schema_is_kept_for_90_days_and_those_in_use_for_ever() -> None:
@@ -162,8 +162,9 @@ def test_a_retired_schema_is_kept_for_90_days_and_those_in_use_for_ever() -> Non
         return schema.hash, SchemaLearning(Statistics.empty(schema.dimension), schema.name, schema.names, at)
 
     def after(known: UserLearning) -> UserLearning:
-        seen = {CROSSED_V3: Observed(CROSSED_V3.names, np.ones(32))}
-        return taught(known, seen, now, None, 0.5, 0, now)
+        logged = {CROSSED_V3.hash: Logged("crossed-v3", CROSSED_V3.names, np.ones(32))}
+        shown = Shown(Situation(), Candidate(), logged, (CROSSED_V3,))
+        return taught(known, shown, now, None, 0.5, None, 0, now)
 
     known = UserLearning(schemas=dict([block(retired, long_ago), block(EGREEDY_V2, long_ago)]))
     assert after(known).schemas.keys() == {EGREEDY_V2.hash, CROSSED_V3.hash}
@@ -182,22 +183,49 @@ def test_a_policy_that_comes_back_has_missed_nothing(score: Any, client: Table) 
     for policy, reward in rewards:
         decide_and_tell(score, policy, reward)
     known = learning.read(client, "anna")
-    shown = CANDIDATES[0]
-    for schema, counted in ((EGREEDY_V1, 1), (EGREEDY_V2, 2), (CROSSED_V3, 1)):
+    for number, (schema, counted) in enumerate(((EGREEDY_V1, 1), (EGREEDY_V2, 2), (CROSSED_V3, 1))):
         statistics = known.statistics(schema)
         assert statistics.pulls == counted
-        expected = np.zeros(schema.dimension)
-        for policy, reward in rewards:
-            old = registry.POLICIES[policy].schema
-            expected += reward * np.array(_by_name(_reference(old, shown), old, schema))
+        assert statistics.weight == len(rewards)
+        x = np.array(_reference(schema, CANDIDATES[0]))
+        # What came before the schema was there reached it by name, all the rest as it would have seen it itself.
+        before = [name in {*EGREEDY_V1.names, *(EGREEDY_V2.names if number > 1 else ())} for name in schema.names]
+        expected = sum(reward * (x if place >= number else x * before) for place, (_, reward) in enumerate(rewards))
         np.testing.assert_allclose(statistics.rx, expected, atol=1e-12)
-    assert known.statistics(EGREEDY_V1).weight == len(rewards)
+
+
+@pytest.mark.parametrize("shadows", [[], ["egreedy-v1"], ["linucb", "egreedy-v2"]])
+@pytest.mark.parametrize("then", ["linucb", "egreedy-v2", "igw-ucb"])
+def test_a_revision_after_a_schema_has_begun_cancels_what_came_along(
+    client: Table, shadows: list[str], then: str
+) -> None:
+    """One decision learned before, and revised after, a policy on another schema decided for the first time."""
+    now_us = time.time_ns() // 1000
+    context = {"hour_of_day": 9, "day_of_week": 6}
+    first = remember(client, "anna", now_us - 10**7, CANDIDATES, policies=["squarecb", *shadows], context=context)
+    second = remember(client, "anna", now_us - 5 * 10**6, CANDIDATES, policies=[then], context=context)
+
+    def tell(decision: Any, event_id: str, reward: float) -> UserLearning:
+        report = Report("anna", decision.decision_id, event_id=event_id, reward=reward)
+        assert reactions.apply(client, report, LearningRules(), 5000).applied
+        return learning.read(client, "anna")
+
+    tell(first, "a", 1.0)
+    once = tell(second, "b", 0.5)
+    tell(first, "c", -0.7)
+    known = tell(first, "d", 1.0)
+    for digest, one in once.schemas.items():
+        np.testing.assert_allclose(known.schemas[digest].statistics.rx, one.statistics.rx, atol=1e-12)
+        np.testing.assert_allclose(known.schemas[digest].statistics.xx, one.statistics.xx, atol=1e-12)
+    none = tell(first, "e", 0.0)
+    new = registry.POLICIES[then].schema
+    np.testing.assert_allclose(none.statistics(new).rx, 0.5 * second.evaluations[then].vector, atol=1e-12)
 
 
 def test_a_schema_begins_with_the_statistics_that_share_most_with_it(score: Any, client: Table) -> None:
     decide_and_tell(score, "egreedy-v1", 0.5)
-    decide_and_tell(score, "igw-ucb", -0.5)
+    decide_and_tell(score, "igw-ucb", -0.25)
     linucb = learning.read(client, "anna").statistics(LINUCB)
     hour = [LINUCB.names.index(name) for name in ("hour_sin", "hour_cos")]
-    np.testing.assert_allclose(linucb.rx[hour], 0.5 * np.array(_reference(LINUCB, CANDIDATES[0]))[hour], atol=1e-12)
+    np.testing.assert_allclose(linucb.rx[hour], 0.25 * np.array(_reference(LINUCB, CANDIDATES[0]))[hour], atol=1e-12)
     assert linucb.weight == 2

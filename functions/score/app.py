@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from fastapi import FastAPI, Path, Query
+from fastapi import FastAPI, Path, Query, Response
 
 import tips
 from tips import telemetry
@@ -42,10 +42,11 @@ POLICY_PATHS: Mapping[str, str | None] = {"/egreedy/v2": "egreedy-v2", "/egreedy
 """Path suffix -> policy that it names; None: the active one. Longest first, because user ids may hold a slash."""
 
 REMAINS = [
-    "Their share in population priors that are already trained cannot be taken out; it cannot be traced to them, and "
-    "the next training leaves them out.",
-    "Reactions and events of theirs that still arrive within 35 days are dropped; a hash of their id, which does not "
-    "tell who they are, is kept for that time.",
+    "Their share in population priors that are already trained cannot be taken out: these hold sums over many people. "
+    "The next training leaves them out.",
+    "For 35 days a hash of their id stays, so that reactions and events of theirs that still arrive are dropped.",
+    "Events that could not be read are kept as dead letters, with what they said, for 30 days.",
+    "Backups of the table hold what it held until they expire, 35 days at most.",
 ]
 
 UserId = Annotated[Id, Path(description="who, percent-encoded")]
@@ -63,11 +64,13 @@ def build(settings: Settings) -> FastAPI:
     app = create_app("Score", tips.__version__)
 
     def add_policy_routes(suffix: str, named: str | None) -> None:
-        @app.post(f"/score{suffix}", response_model_exclude_none=True)
-        async def score(request: ScoreRequest) -> ScoreResponse:
+        @app.post(f"/score{suffix}", response_model=ScoreResponse)
+        async def score(request: ScoreRequest) -> Response:
             if named is not None and request.policy not in (None, named):
                 raise InvalidField(f"the path names the policy {named}", field="policy")
-            return scorer.score(request, request.policy or named)
+            answer = scorer.score(request, request.policy or named)
+            # What FastAPI would make of it, without looking at every value once more.
+            return Response(answer.model_dump_json(exclude_none=True), media_type="application/json")
 
         @app.post(f"/reward{suffix}", response_model_exclude_none=True)
         async def reward(request: RewardRequest) -> RewardResponse:
@@ -114,8 +117,7 @@ def build(settings: Settings) -> FastAPI:
     async def erase(user_id: UserId) -> EraseResponse:
         erased = erasure.erase(table, user_id, deadline_ms)
         telemetry.count("UserErased")
-        total = sum(erased.counts.values())
-        return EraseResponse(user_id=user_id, erased=dict(erased.counts), erased_total=total, remains=REMAINS)
+        return EraseResponse(user_id=user_id, erased=erased, erased_total=sum(erased.values()), remains=REMAINS)
 
     @app.get("/health")
     async def health() -> HealthResponse:

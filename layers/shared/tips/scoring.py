@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from itertools import chain
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from ulid import ULID
 
 from tips import telemetry
@@ -17,18 +18,20 @@ from tips.bandit.assignment import assignments
 from tips.bandit.decision import Decision, Evaluation, draw
 from tips.bandit.explanation import explain
 from tips.bandit.igw_ucb import InverseGapUCB
+from tips.bandit.learning import UserLearning
 from tips.bandit.posterior import Posterior, form_posterior
 from tips.bandit.registry import POLICIES, policy_named
 from tips.contracts.scoring import RankedCandidate, ScoreRequest, ScoreResponse
-from tips.errors import LearningUnreadable, TableUnavailable
+from tips.errors import LearningUnreadable, TableUnavailable, WriteConflict
 from tips.features.clock import local_time
 from tips.features.vectors import Schema, Situation
 from tips.state import decisions, keys
-from tips.state.learning import UserLearning, read_learning
+from tips.state.learning import read_learning
 from tips.state.shared_knowledge import SharedKnowledge
 from tips.state.table import Table
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
     from tips.bandit.policy import Distribution, Parameters, Policy
@@ -66,7 +69,7 @@ class _View:
     def evaluate(self, policy: Policy) -> tuple[Distribution, Parameters]:
         X, _, posterior = self.under(policy.schema)
         distribution, parameters = policy.distribution(X, posterior)
-        if not np.isfinite(distribution.propensity).all():
+        if not all(map(math.isfinite, chain(distribution.score.tolist(), distribution.propensity.tolist()))):
             raise ArithmeticError(f"{policy.name} gives no probabilities")
         return distribution, parameters
 
@@ -230,7 +233,7 @@ class Scorer:
     def _remember(self, decision: Decision) -> bool:
         try:
             decisions.remember(self._writes, decision)
-        except TableUnavailable:
+        except (TableUnavailable, WriteConflict):
             telemetry.count("DecisionNotLogged")
             return False
         telemetry.count("DecisionLogged")

@@ -11,10 +11,10 @@ from tips.state import keys
 
 if TYPE_CHECKING:
     from tips.bandit.decision import Evaluation
+    from tips.bandit.learning import UserLearning
     from tips.bandit.policy import Policy
     from tips.bandit.rewards import Reaction
     from tips.state.decision_codec import RememberedDecision
-    from tips.state.learning import UserLearning
 
 
 def iso(at_us: int) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,10 +22,10 @@ def draw(propensity: NDArray[np.float64], decision_id: str) -> int:
     """Return the index drawn from `propensity`: (k,), by a number in [0, 1) that `decision_id` alone determines."""
     digest = hashlib.sha256(decision_id.encode()).digest()
     uniform = (int.from_bytes(digest[:8], "big") >> 11) / 2**53
-    cumulative = np.cumsum(propensity)
-    drawn = int(np.searchsorted(cumulative, uniform * cumulative[-1], side="right"))
+    cumulative = list(accumulate(propensity.tolist()))
+    drawn = bisect_right(cumulative, uniform * cumulative[-1])
     # Where rounding carries past the end, the last candidate that can be drawn at all.
-    return min(drawn, int(np.flatnonzero(propensity)[-1]))
+    return drawn if drawn < len(cumulative) else int(np.flatnonzero(propensity)[-1])
 
 
 @dataclass(frozen=True, eq=False)

@@ -64,8 +64,10 @@ def normalised(weights: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def uniform_over_best(score: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the greedy distribution: all mass on the highest score, shared equally by exact ties. score: (k,)."""
-    best: NDArray[np.float64] = (score == score.max()).astype(np.float64)
-    return best / np.count_nonzero(best)
+    scores = score.tolist()
+    best = max(scores)
+    share = 1.0 / scores.count(best)
+    return np.array([share if one == best else 0.0 for one in scores])
 
 
 def inverse_gap_weighting(score: NDArray[np.float64], gamma: float) -> NDArray[np.float64]:
@@ -74,9 +76,11 @@ def inverse_gap_weighting(score: NDArray[np.float64], gamma: float) -> NDArray[n
     score: (k,); gap: how far a score is below the best one. Every p is at least 1 / (k + gamma * largest gap).
     Source: Abe & Long 1999; Foster & Rakhlin 2020 (arXiv:2002.04926), algorithm 1.
     """
-    gap = score.max() - score
-    best = gap == 0
-    propensity = 1.0 / (len(score) + gamma * gap)
-    rest = 1.0 - math.fsum(propensity[~best])
-    propensity[best] = rest / np.count_nonzero(best)
-    return propensity
+    # Lists, because for so few numbers ten operations on arrays take longer.
+    scores = score.tolist()
+    best, k = max(scores), len(scores)
+    gaps = [best - one for one in scores]
+    propensity = [1.0 / (k + gamma * gap) for gap in gaps]
+    rest = 1.0 - math.fsum(p for p, gap in zip(propensity, gaps, strict=True) if gap)
+    share = rest / gaps.count(0.0)
+    return np.array([p if gap else share for p, gap in zip(propensity, gaps, strict=True)])

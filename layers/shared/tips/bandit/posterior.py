@@ -14,6 +14,7 @@ The mixture is summarised by its mean and its covariance, both exact. Widths are
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -40,16 +41,16 @@ class Posterior:
 
     def predict(self, X: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return mean (k,) and width (k,) = sqrt(x^T covariance x) of the reward for the rows of X: (k, d)."""
-        # einsum and row sums, not BLAS: equal rows must get equal results to the last bit, or ties would break.
-        means = (X * self.mean).sum(axis=1)
-        variances = (np.einsum("ij,jk->ik", X, self.covariance) * X).sum(axis=1)
+        # einsum, not BLAS: equal rows must get equal results to the last bit, or ties would break.
+        means = np.einsum("ij,j->i", X, self.mean)
+        variances = np.einsum("ij,ij->i", np.einsum("ij,jk->ik", X, self.covariance), X)
         return means, np.sqrt(np.maximum(variances, 0.0))
 
 
 def form_posterior(statistics: Statistics, prior: Prior | None = None) -> Posterior:
     """Return the posterior. statistics: as of now (`Statistics.as_of`); prior: of the same schema, None for ridge."""
     if prior is None:
-        covariance = _inverse(RIDGE * np.eye(len(statistics.rx)) + statistics.xx)
+        covariance = _inverse(ridge(len(statistics.rx)) + statistics.xx)
         return Posterior(covariance @ statistics.rx, covariance, 1.0 + statistics.weight)
     precision = prior.precision + statistics.xx
     shift = prior.shift + statistics.rx
@@ -72,4 +73,10 @@ def form_posterior(statistics: Statistics, prior: Prior | None = None) -> Poster
 
 def _inverse(precision: NDArray[np.float64]) -> NDArray[np.float64]:
     inverse = np.linalg.inv(precision)
-    return (inverse + np.swapaxes(inverse, -1, -2)) / 2
+    return (inverse + inverse.swapaxes(-1, -2)) / 2
+
+
+@cache
+def ridge(dimension: int) -> NDArray[np.float64]:
+    """Return the precision without a prior, (d, d). Not to be written to."""
+    return RIDGE * np.eye(dimension)

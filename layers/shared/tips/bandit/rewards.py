@@ -61,12 +61,14 @@ class ReactionLog:
     """What is known of the reactions to one decision; what it teaches depends on nothing but this and its times.
 
     reactions: the last `MAX_REACTIONS` told, oldest telling first, one per event id, and always the one that counts.
-    wait_over: whether the table has said that the reward wait has ended. learned: the reward that is in the sums.
+    wait_over: whether the table has said that the reward wait has ended. learned: the reward that is in the sums,
+    since revision learned_in of the learning.
     """
 
     reactions: tuple[Reaction, ...] = ()
     wait_over: bool = False
     learned: float | None = None
+    learned_in: int | None = None
 
     def knows(self, event_id: str) -> bool:
         """A known id is never re-dated and changes nothing."""

@@ -50,7 +50,6 @@ class Statistics:
         old: float | None,
         new: float | None,
         *,
-        half_life: Microseconds = 0,
         counted: bool = True,
         without_decision: bool = False,
     ) -> Statistics:
@@ -59,7 +58,7 @@ class Statistics:
         x: (d,), the vector shown; at: the decision's time. From None it is observed, to None it is taken out again,
         else revised; what was added before cancels. counted: whether it is one of the counts.
         """
-        ready = self._ready_for(at, half_life)
+        ready = self._with_landmark_near(at)
         w = forgetting.weight(at, ready.landmark, ready.half_life)
         before, after = old or 0.0, new or 0.0
         count = (new is not None) - (old is not None)
@@ -80,22 +79,22 @@ class Statistics:
             return self
         return self._scaled(1.0 / max(forgetting.weight(now, self.landmark, self.half_life), 1e-300))
 
-    def _ready_for(self, at: Microseconds, half_life: Microseconds) -> Statistics:
-        if self.half_life != half_life:
-            if self.pulls == 0 and self.weight == 0:
-                landmark = forgetting.landmark_for(at, half_life)
-                return replace(self, half_life=half_life, landmark=landmark)
-            return self._with_half_life(half_life, at)
-        if forgetting.is_far(at, self.landmark, half_life):
-            landmark = forgetting.landmark_for(at, half_life)
-            return replace(self._scaled(forgetting.moved(self.landmark, landmark, half_life)), landmark=landmark)
-        return self
+    def with_half_life(self, half_life: Microseconds, now: Microseconds) -> Statistics:
+        """Return the same sums, worth as much at `now` as before, that decay by another half-life from then on.
 
-    def _with_half_life(self, half_life: Microseconds, at: Microseconds) -> Statistics:
-        """Return the same sums, as much worth at `at` as before, that from now on decay otherwise."""
-        landmark = forgetting.landmark_for(at, half_life)
-        scaled = self.as_of(at)._scaled(forgetting.weight(at, landmark, half_life))
+        What was learned before and is revised after it is revised with the weight that the new half-life gives it.
+        """
+        if half_life == self.half_life:
+            return self
+        landmark = forgetting.landmark_for(now, half_life)
+        scaled = self.as_of(now)._scaled(forgetting.weight(now, landmark, half_life))
         return replace(scaled, half_life=half_life, landmark=landmark)
+
+    def _with_landmark_near(self, at: Microseconds) -> Statistics:
+        if not forgetting.is_far(at, self.landmark, self.half_life):
+            return self
+        landmark = forgetting.landmark_for(at, self.half_life)
+        return replace(self._scaled(forgetting.moved(self.landmark, landmark, self.half_life)), landmark=landmark)
 
     def _scaled(self, factor: float) -> Statistics:
         return replace(self, xx=self.xx * factor, rx=self.rx * factor, weight=self.weight * factor, rr=self.rr * factor)

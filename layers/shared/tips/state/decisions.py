@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from tips.state import decision_codec, keys, teaching
+from tips.state.tombstones import not_erased
 
 if TYPE_CHECKING:
     from tips.bandit.decision import Decision
@@ -14,11 +15,18 @@ if TYPE_CHECKING:
 
 
 def remember(table: Table, decision: Decision) -> None:
-    """Store a new decision in one round trip, and unless it is deferred the marker of its reward wait with it."""
+    """Store a new decision in one round trip, and unless it is deferred the marker of its reward wait with it.
+
+    Of a degraded decision it is not known whether the person was erased: it is stored only if not, else
+    `ConditionNotMet`. Raises `TableUnavailable`.
+    """
     items = [decision_codec.decision_item(decision)]
     if not decision.deferred:
         items.append(teaching.wait_item(decision_codec.RememberedDecision(decision)))
-    table.put_all(items)
+    if decision.degraded:
+        table.transact([*({"Put": {"Item": item}} for item in items), not_erased(decision.user_id)])
+    else:
+        table.put_all(items)
 
 
 def find(table: Table, user_id: str, decision_id: str) -> RememberedDecision | None:

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tips.errors import TableUnavailable
@@ -30,16 +29,11 @@ SETTLED_SEC = 0.25
 _KINDS = {keys.DECISION_PREFIX: "decisions", keys.WAIT_PREFIX: "reward_waits", "E#": "event_marks", "S#": "syncs"}
 
 
-@dataclass(frozen=True, slots=True)
-class Erased:
-    """erased_at: seconds since 1970, of the first call; counts: items by kind, of all calls together."""
+def erase(table: Table, user_id: str, deadline_ms: float) -> dict[str, int]:
+    """Delete everything of a person. Returns how many items there were by kind, of all calls together.
 
-    erased_at: int
-    counts: Mapping[str, int]
-
-
-def erase(table: Table, user_id: str, deadline_ms: float) -> Erased:
-    """Delete everything of a person. Raises `TableUnavailable` at the deadline; call again to go on."""
+    Raises `TableUnavailable` at the deadline; call again to go on.
+    """
     deadline = time.monotonic() + deadline_ms / 1000
 
     def step(attempt: Callable[[Table, str], T]) -> T:
@@ -49,31 +43,36 @@ def erase(table: Table, user_id: str, deadline_ms: float) -> Erased:
         except TableUnavailable as fault:
             raise TableUnavailable("not everything is erased yet; call again to go on") from fault
 
-    step(_bury)
-    settled_at = time.monotonic() + SETTLED_SEC
-    while step(_delete_some) or time.monotonic() < settled_at:
+    buried_at = step(_bury)
+    while step(_delete_some) or time.time() < buried_at + SETTLED_SEC:
         time.sleep(0.01)  # a last look is enough, not a busy one
     return step(_told)
 
 
-def _bury(table: Table, user_id: str) -> None:
-    """Write the tombstone, or make it last from now on."""
-    now = int(time.time())
-    table.transact(
-        [
-            {
-                "Update": {
-                    "Key": _key(*keys.tombstone(user_id)),
-                    "UpdateExpression": "SET #ttl = :ttl, erased_at = if_not_exists(erased_at, :now)",
-                    "ExpressionAttributeNames": {"#ttl": "ttl"},
-                    "ExpressionAttributeValues": {
-                        ":ttl": {"N": str(now + keys.TOMBSTONE_TTL_SEC)},
-                        ":now": {"N": str(now)},
-                    },
-                }
-            }
-        ]
-    )
+def _bury(table: Table, user_id: str) -> float:
+    """Write the tombstone, or make the one that is there last from now on. Returns when it was first there."""
+    key = keys.tombstone(user_id)
+    now = time.time()
+    known = table.get(*key)  # one that has expired counts as none
+    buried_at = now if known is None else float(known["buried_at"]["N"])
+    item = {
+        **(known or _key(*key)),
+        "ttl": {"N": str(int(now) + keys.TOMBSTONE_TTL_SEC)},
+        "buried_at": {"N": repr(buried_at)},
+    }
+    if known is None:
+        table.transact([{"Put": {"Item": item}}])
+    else:
+        # Not the whole item: another erasure may be counting on it.
+        update = {
+            "Key": _key(*key),
+            "UpdateExpression": "SET #ttl = :ttl",
+            "ConditionExpression": "attribute_exists(pk)",
+            "ExpressionAttributeNames": {"#ttl": "ttl"},
+            "ExpressionAttributeValues": {":ttl": item["ttl"]},
+        }
+        table.transact([{"Update": update}])
+    return buried_at
 
 
 def _delete_some(table: Table, user_id: str) -> bool:
@@ -99,10 +98,9 @@ def _delete_some(table: Table, user_id: str) -> bool:
     return True
 
 
-def _told(table: Table, user_id: str) -> Erased:
+def _told(table: Table, user_id: str) -> dict[str, int]:
     item = table.get(*keys.tombstone(user_id)) or {}
-    counts = {name.removeprefix("n_"): int(value["N"]) for name, value in sorted(item.items()) if name.startswith("n_")}
-    return Erased(int(item["erased_at"]["N"]) if "erased_at" in item else int(time.time()), counts)
+    return {name.removeprefix("n_"): int(value["N"]) for name, value in sorted(item.items()) if name.startswith("n_")}
 
 
 def _kind(pk: str, sk: str) -> str:

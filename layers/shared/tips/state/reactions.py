@@ -11,12 +11,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+from tips.bandit.learning import Logged, Shown, UserLearning, taught
 from tips.bandit.registry import policy_named
 from tips.bandit.rewards import Reaction, derived_event_id, reward_of
 from tips.features.vectors import Candidate, Situation
 from tips.state import decisions, keys, teaching
 from tips.state.decision_codec import RememberedDecision, read_decision
-from tips.state.learning import Observed, UserLearning, read_learning, taught, write
+from tips.state.learning import read_learning, write
 from tips.state.table import retrying
 from tips.state.tombstones import not_erased
 
@@ -180,7 +181,7 @@ class _Attempt:
             return Outcome(False, "superseded")
         if moves:
             return Outcome(True)
-        return Outcome(False, "same_reward" if learning.has_decision(remembered) else "older_epoch")
+        return Outcome(False, "same_reward" if teaching.belongs(remembered, learning) else "older_epoch")
 
     def _learn_features(self, learning: UserLearning) -> Outcome:
         """Learn from features that came with the reward, because no decision is remembered that showed the tip."""
@@ -194,13 +195,15 @@ class _Attempt:
         policy = policy_named(report.policy)
         schema = policy.schema
         hour, day = (report.features.get(name) for name in _CONTEXT)
-        (vector,) = schema.encode(Situation(hour, day, report.features), [Candidate(report.features)])
+        situation, candidate = Situation(hour, day, report.features), Candidate(report.features)
+        (vector,) = schema.encode(situation, [candidate])
         learning = taught(
             learning,
-            {schema: Observed(schema.names, vector)},
+            Shown(situation, candidate, {schema.hash: Logged(schema.name, schema.names, vector)}, (schema,)),
             self._at_us,
             None,
             report.value,
+            None,
             self.rules.half_life,
             self.now_us,
             without_decision=True,

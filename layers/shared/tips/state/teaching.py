@@ -11,13 +11,15 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from tips.bandit.forgetting import half_life_us
+from tips.bandit.learning import Logged, Shown, UserLearning, taught
 from tips.bandit.registry import POLICIES
+from tips.features.vectors import Candidate
 from tips.state import keys
 from tips.state.decision_codec import RememberedDecision, reactions_value
-from tips.state.learning import Observed, UserLearning, taught, write
+from tips.state.learning import write
 
 if TYPE_CHECKING:
-    from tips.features.vectors import Schema
+    from tips.bandit.decision import Decision
     from tips.settings import Settings
 
 
@@ -40,19 +42,28 @@ def change(
 
     Every part is conditional on nobody having written since `before` and `learning` were read.
     """
-    learned = before.reactions.learned
+    log = before.reactions
     reward, moves = None, False  # of an older epoch nothing is in the sums
-    seen = _seen(after)
-    if seen and learning.has_decision(before):
+    if belongs(before, learning):
         reward = after.reactions.reward(after.wait_ends_at, rules.default_reward)
-        moves = reward != learned
-    after = replace(after, reactions=replace(after.reactions, learned=reward))
+        moves = reward != log.learned
+    # The item's revision, not a clock, says what was learned before what.
+    learned_in = log.learned_in if log.learned is not None else learning.revision + 1
+    after = replace(after, reactions=replace(after.reactions, learned=reward, learned_in=learned_in))
     writes = [_decision_write(before, after)]
     if after.activated_at is not None and after.activated_at != before.activated_at:
         writes.append({"Put": {"Item": wait_item(after)}})
     if moves:
-        at_us = keys.decided_at_us(after.decision_id)
-        learning = taught(learning, seen, at_us, learned, reward, rules.half_life, now_us)
+        learning = taught(
+            learning,
+            _shown(after.decision),
+            keys.decided_at_us(after.decision_id),
+            log.learned,
+            reward,
+            None if log.learned is None else log.learned_in,
+            rules.half_life,
+            now_us,
+        )
         writes.append(write(after.decision.user_id, learning))
     return writes, moves
 
@@ -69,19 +80,23 @@ def wait_item(remembered: RememberedDecision) -> dict[str, Any]:
     }
 
 
-def _seen(remembered: RememberedDecision) -> dict[Schema, Observed]:
-    """Return the vector shown under the present schema of each policy that the decision logged; its own comes first.
+def belongs(remembered: RememberedDecision, learning: UserLearning) -> bool:
+    """Whether the decision belongs to the learning's epoch. One taken blindly is placed by its time."""
+    if remembered.epoch is None:
+        return keys.decided_at_us(remembered.decision_id) >= learning.epoch_at
+    return remembered.epoch == learning.epoch
 
-    A policy that is gone counts for nobody; policies on one schema share their statistics.
-    """
-    decision = remembered.decision
-    first = decision.active
-    evaluations = [first, *(one for one in decision.evaluations.values() if one is not first)]
-    seen: dict[Schema, Observed] = {}
-    for one in evaluations:
-        if (policy := POLICIES.get(one.policy)) is not None:
-            seen.setdefault(policy.schema, Observed(one.names, one.vector))
-    return seen
+
+def _shown(decision: Decision) -> Shown:
+    active = decision.active
+    evaluations = [active, *(one for one in decision.evaluations.values() if one is not active)]
+    policies = [POLICIES.get(one.policy) for one in evaluations]
+    logged: dict[str, Logged] = {}
+    for one, policy in zip(evaluations, policies, strict=True):
+        logged.setdefault(one.schema_hash, Logged("" if policy is None else policy.schema.name, one.names, one.vector))
+    counted = dict.fromkeys(policy.schema for policy in policies if policy is not None)
+    candidate = Candidate.from_log(decision.candidates[decision.chosen])
+    return Shown(decision.situation, candidate, logged, tuple(counted))
 
 
 def _decision_write(before: RememberedDecision, after: RememberedDecision) -> dict[str, Any]:
