@@ -43,8 +43,8 @@ def statistics(d: int, seed: int, half_life: int = 0) -> Statistics:
 @given(st.integers(1, 32), st.integers(0, 2**32 - 1), st.integers(0, 2**52), st.sampled_from([0, 86_400_000_000]))
 def test_learning_round_trip(d: int, seed: int, at: int, half_life: int) -> None:
     names = tuple(f"name-{i}" for i in range(d))
-    inherited = frozenset(names[::2])
-    learned = SchemaLearning(statistics(d, seed, half_life), "some-schema", names, at, at // 2, inherited)
+    came_along = ((3, frozenset(names[::2])), (8, frozenset(names[::3])))
+    learned = SchemaLearning(statistics(d, seed, half_life), "some-schema", names, at, came_along)
     learning = UserLearning(3, 2, at, {"0123456789abcdef": learned})
     back = read_learning(learning_item("someone", learning))
     again = back.schemas["0123456789abcdef"]
@@ -52,8 +52,8 @@ def test_learning_round_trip(d: int, seed: int, at: int, half_life: int) -> None
     np.testing.assert_array_equal(again.statistics.rx, learned.statistics.rx)
     for field in dataclasses.fields(Statistics)[2:]:
         assert getattr(again.statistics, field.name) == getattr(learned.statistics, field.name)
-    assert (again.schema, again.names, again.updated_at) == ("some-schema", names, at)
-    assert (again.began_in, again.inherited) == (at // 2, inherited)
+    assert (again.schema_name, again.names, again.updated_at) == ("some-schema", names, at)
+    assert again.came_along == came_along
     assert (back.revision, back.epoch, back.epoch_at) == (3, 2, at)
 
 

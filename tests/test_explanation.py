@@ -81,3 +81,27 @@ def test_nothing_known_and_nothing_to_choose_are_said(score: Any) -> None:
         assert words in body["explanation"]["sentence"]
     body = score.call("POST", "/score", score_request(explain=True, user_id="new")).json
     assert "Nothing is known yet" in body["explanation"]["sentence"]
+
+
+@pytest.mark.parametrize(("day", "shown"), [(1, "task"), (6, "advice")])
+def test_what_is_said_of_a_day_is_true_of_it(score: Any, day: int, shown: str) -> None:
+    rng = random.Random(3)
+    for _ in range(60):
+        only, on = dict(rng.choice([TASK, ADVICE])), rng.randrange(7)
+        context = {"day_of_week": on}
+        body = score.call("POST", "/score", score_request(candidates=[only], context=context)).json
+        reward = 1.0 if (only["id"] == "task") == (on < 5) else -1.0
+        score.call("POST", "/reward", {"user_id": "anna", "decision_id": body["decision_id"], "reward": reward})
+    for _ in range(50):
+        request = score_request(candidates=[TASK, ADVICE], context={"day_of_week": day}, explain=True)
+        body = score.call("POST", "/score", request).json
+        if not body["explored"]:
+            break
+    assert body["tip_id"] == shown
+    sentence = body["explanation"]["sentence"]
+    if shown == "task":
+        assert "usually finish tasks on such a day" in sentence
+        assert "something other than a task" not in sentence
+    else:
+        assert "usually welcome something other than a task on such a day" in sentence
+        assert "usually finish tasks" not in sentence

@@ -15,14 +15,15 @@ from hypothesis import strategies as st
 
 from tests import reference
 from tests.deciding import remember
-from tests.requests import CANDIDATES, CONTEXT, PROFILE, score_request, stats
+from tests.requests import CANDIDATES, CONTEXT, PROFILE, connect, score_request, stats
 from tips.bandit import registry
-from tips.bandit.learning import KEPT_US, Logged, SchemaLearning, Shown, UserLearning, taught
+from tips.bandit.forgetting import half_life_us
+from tips.bandit.learning import KEPT_US, Lesson, Logged, SchemaLearning, UserLearning, taught
 from tips.bandit.policy import Policy
 from tips.bandit.statistics import Statistics, map_statistics, map_vector
 from tips.features.crossed_v3 import CROSSED_V3
-from tips.features.vectors import EGREEDY_V1, EGREEDY_V2, LINUCB, Candidate, Schema, Situation
-from tips.state import learning, reactions
+from tips.features.vectors import EGREEDY_V1, EGREEDY_V2, LINUCB, Schema
+from tips.state import keys, learning, reactions
 from tips.state.reactions import Report
 from tips.state.table import Table
 from tips.state.teaching import LearningRules
@@ -162,9 +163,8 @@ def test_a_retired_schema_is_kept_for_90_days_and_those_in_use_for_ever() -> Non
         return schema.hash, SchemaLearning(Statistics.empty(schema.dimension), schema.name, schema.names, at)
 
     def after(known: UserLearning) -> UserLearning:
-        logged = {CROSSED_V3.hash: Logged("crossed-v3", CROSSED_V3.names, np.ones(32))}
-        shown = Shown(Situation(), Candidate(), logged, (CROSSED_V3,))
-        return taught(known, shown, now, None, 0.5, None, 0, now)
+        logged = {CROSSED_V3.hash: Logged(CROSSED_V3.names, np.ones(32))}
+        return taught(known, Lesson(now, logged, (CROSSED_V3,), 0.5), 0, now)
 
     known = UserLearning(schemas=dict([block(retired, long_ago), block(EGREEDY_V2, long_ago)]))
     assert after(known).schemas.keys() == {EGREEDY_V2.hash, CROSSED_V3.hash}
@@ -183,27 +183,29 @@ def test_a_policy_that_comes_back_has_missed_nothing(score: Any, client: Table) 
     for policy, reward in rewards:
         decide_and_tell(score, policy, reward)
     known = learning.read(client, "anna")
-    for number, (schema, counted) in enumerate(((EGREEDY_V1, 1), (EGREEDY_V2, 2), (CROSSED_V3, 1))):
+    for schema, counted in ((EGREEDY_V1, 1), (EGREEDY_V2, 2), (CROSSED_V3, 1)):
         statistics = known.statistics(schema)
         assert statistics.pulls == counted
         assert statistics.weight == len(rewards)
-        x = np.array(_reference(schema, CANDIDATES[0]))
-        # What came before the schema was there reached it by name, all the rest as it would have seen it itself.
-        before = [name in {*EGREEDY_V1.names, *(EGREEDY_V2.names if number > 1 else ())} for name in schema.names]
-        expected = sum(reward * (x if place >= number else x * before) for place, (_, reward) in enumerate(rewards))
+        expected = np.zeros(schema.dimension)
+        for policy, reward in rewards:
+            old = registry.POLICIES[policy].schema
+            expected += reward * np.array(_by_name(_reference(old, CANDIDATES[0]), old, schema))
         np.testing.assert_allclose(statistics.rx, expected, atol=1e-12)
 
 
 @pytest.mark.parametrize("shadows", [[], ["egreedy-v1"], ["linucb", "egreedy-v2"]])
-@pytest.mark.parametrize("then", ["linucb", "egreedy-v2", "igw-ucb"])
-def test_a_revision_after_a_schema_has_begun_cancels_what_came_along(
-    client: Table, shadows: list[str], then: str
+@pytest.mark.parametrize(
+    "then",
+    [["linucb"], ["egreedy-v2"], ["igw-ucb"], ["egreedy-v1", "egreedy-v2"], ["linucb", "egreedy-v1", "egreedy-v2"]],
+)
+def test_a_revision_after_schemas_have_begun_cancels_what_came_along(
+    client: Table, shadows: list[str], then: list[str]
 ) -> None:
-    """One decision learned before, and revised after, a policy on another schema decided for the first time."""
+    """One decision learned before, and revised after, policies on other schemas decided for the first time."""
     now_us = time.time_ns() // 1000
     context = {"hour_of_day": 9, "day_of_week": 6}
     first = remember(client, "anna", now_us - 10**7, CANDIDATES, policies=["squarecb", *shadows], context=context)
-    second = remember(client, "anna", now_us - 5 * 10**6, CANDIDATES, policies=[then], context=context)
 
     def tell(decision: Any, event_id: str, reward: float) -> UserLearning:
         report = Report("anna", decision.decision_id, event_id=event_id, reward=reward)
@@ -211,15 +213,66 @@ def test_a_revision_after_a_schema_has_begun_cancels_what_came_along(
         return learning.read(client, "anna")
 
     tell(first, "a", 1.0)
-    once = tell(second, "b", 0.5)
+    others = []
+    for number, policy in enumerate(then):
+        one = remember(client, "anna", now_us - 10**6 * (5 - number), CANDIDATES, policies=[policy], context=context)
+        others.append(one)
+        once = tell(one, f"b{number}", 0.5)
     tell(first, "c", -0.7)
     known = tell(first, "d", 1.0)
     for digest, one in once.schemas.items():
         np.testing.assert_allclose(known.schemas[digest].statistics.rx, one.statistics.rx, atol=1e-12)
         np.testing.assert_allclose(known.schemas[digest].statistics.xx, one.statistics.xx, atol=1e-12)
     none = tell(first, "e", 0.0)
-    new = registry.POLICIES[then].schema
-    np.testing.assert_allclose(none.statistics(new).rx, 0.5 * second.evaluations[then].vector, atol=1e-12)
+    for policy in then:
+        schema = registry.POLICIES[policy].schema
+        expected = np.zeros(schema.dimension)
+        for one in others:
+            logged = one.active
+            expected += 0.5 * map_vector(logged.vector, logged.names, schema.names)
+        np.testing.assert_allclose(none.statistics(schema).rx, expected, atol=1e-12)
+
+
+def test_another_worker_may_let_a_schema_begin_between_read_and_write(client: Table, table: Any) -> None:
+    """The revision of the item orders what was learned before what; clocks differ."""
+    now_us = time.time_ns() // 1000
+    context = {"hour_of_day": 9}
+    first, other = (
+        remember(client, "anna", now_us - 10**7, CANDIDATES, policies=[policy], context=context)
+        for policy in ("egreedy-v2", "egreedy-v1")
+    )
+
+    def tell(on: Table, decision: Any, event_id: str, reward: float) -> None:
+        report = Report("anna", decision.decision_id, event_id=event_id, reward=reward)
+        assert reactions.apply(on, report, LearningRules(), 5000).applied
+
+    class Overtaken(Table):
+        def transact(self, writes: Any) -> None:
+            if waiting:
+                waiting.pop()()
+            super().transact(writes)
+
+    waiting = [lambda: tell(client, other, "b", 0.5)]
+    overtaken = connect(table)
+    overtaken.__class__ = Overtaken
+    tell(overtaken, first, "a", 1.0)
+    tell(client, first, "c", -1.0)
+    expected = 0.5 * other.active.vector - map_vector(first.active.vector, EGREEDY_V2.names, EGREEDY_V1.names)
+    np.testing.assert_allclose(learning.read(client, "anna").statistics(EGREEDY_V1).rx, expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("half_lives", [(1.0, float("inf")), (float("inf"), 1.0), (30.0, 2.0)])
+def test_another_half_life_leaves_old_decisions_small(client: Table, half_lives: tuple[float, float]) -> None:
+    now_us = time.time_ns() // 1000
+    old, young = (remember(client, "anna", now_us - days * 86_400_000_000, CANDIDATES) for days in (30, 0))
+    for days, decision in zip(half_lives, (young, old), strict=True):
+        rules = LearningRules(half_life=half_life_us(days))
+        at = keys.decided_at_us(decision.decision_id)
+        report = Report("anna", decision.decision_id, reward=1.0, occurred_at=at)
+        assert reactions.apply(client, report, rules, 5000).applied
+    left = learning.read(client, "anna").statistics(CROSSED_V3).as_of(now_us)
+    then = half_lives[1]
+    assert left.weight == pytest.approx(1 + 2 ** (-30 / then), rel=0.01)
 
 
 def test_a_schema_begins_with_the_statistics_that_share_most_with_it(score: Any, client: Table) -> None:
@@ -227,5 +280,5 @@ def test_a_schema_begins_with_the_statistics_that_share_most_with_it(score: Any,
     decide_and_tell(score, "igw-ucb", -0.25)
     linucb = learning.read(client, "anna").statistics(LINUCB)
     hour = [LINUCB.names.index(name) for name in ("hour_sin", "hour_cos")]
-    np.testing.assert_allclose(linucb.rx[hour], 0.25 * np.array(_reference(LINUCB, CANDIDATES[0]))[hour], atol=1e-12)
+    np.testing.assert_allclose(linucb.rx[hour], 0.5 * np.array(_reference(LINUCB, CANDIDATES[0]))[hour], atol=1e-12)
     assert linucb.weight == 2

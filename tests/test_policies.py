@@ -130,6 +130,15 @@ def test_lints_of_two_is_the_closed_form(m1: float, m2: float, w1: float, w2: fl
     assert replayed(policy_named("lints"), [m1, m2], [w1, w2]).propensity[0] == pytest.approx(expected, abs=1e-4)
 
 
+def test_lints_is_right_with_one_uncertain_among_many_certain() -> None:
+    rng = np.random.default_rng(1)
+    mean, width = rng.normal(0, 0.02, 200), np.full(200, 0.004)
+    mean[0], width[0] = 0.0, 2.0
+    draws = rng.normal(mean, 0.5 * width, size=(40_000, 200)).argmax(axis=1)
+    propensity = replayed(policy_named("lints"), mean.tolist(), width.tolist()).propensity
+    np.testing.assert_allclose(propensity, np.bincount(draws, minlength=200) / 40_000, atol=0.01)
+
+
 def test_lints_without_uncertainty_is_greedy() -> None:
     policy = policy_named("lints")
     assert replayed(policy, [0.5, 0.3, 0.5], [0.0] * 3).propensity.tolist() == [0.5, 0.0, 0.5]

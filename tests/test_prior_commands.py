@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -151,7 +151,12 @@ def test_a_change_and_its_audit_entry_are_one_transaction(
     version = version_in(tips("train"))
     written: list[int] = []
     real = Table.transact
-    monkeypatch.setattr(Table, "transact", lambda self, writes: written.append(len(writes)) or real(self, writes))
+
+    def counted(self: Table, writes: Sequence[Mapping[str, Any]]) -> None:
+        written.append(len(writes))
+        real(self, writes)
+
+    monkeypatch.setattr(Table, "transact", counted)
     tips("activate", version)
     tips("deactivate")
     assert written == [2, 2]

@@ -16,10 +16,15 @@ import pytest
 from devstack.ttl import expire
 from tests.requests import CANDIDATES, score_request, stats
 from tips.bandit import registry
+from tips.bandit.learning import SchemaLearning, UserLearning
 from tips.bandit.posterior import Posterior
 from tips.bandit.squarecb import SquareCB
+from tips.bandit.statistics import Statistics
 from tips.contracts.configuration import Configuration, Experiment
+from tips.errors import TableUnavailable
+from tips.features.crossed_v3 import CROSSED_V3
 from tips.state import configuration
+from tips.state.learning import learning_item
 from tips.state.table import Table
 
 
@@ -193,8 +198,11 @@ def test_people_stay_in_their_arm_and_the_decision_says_which(fresh: Any, config
         assert decision["experiments"]["voices"] in ("v1", "v2-mentor")
     assert arms.keys() == {"squarecb", "egreedy-v2", "igw-ucb"}
     assert arms["squarecb"] > arms["igw-ucb"]
-    # Whoever names a policy gets it.
-    assert fresh.call("POST", "/score/egreedy", score_request(user_id="user-1")).json["policy"] == "egreedy-v1"
+    # Whoever names a policy gets it, and took no part.
+    body = fresh.call("POST", "/score/egreedy", score_request(user_id="user-1")).json
+    assert body["policy"] == "egreedy-v1"
+    decision = fresh.call("GET", f"/decisions/{body['decision_id']}", query={"user_id": "user-1"}).json
+    assert decision["experiments"].keys() == {"voices"}
 
 
 def test_an_experiment_that_is_over_or_names_an_unknown_policy_changes_nothing(fresh: Any, configure: Any) -> None:
@@ -204,3 +212,49 @@ def test_an_experiment_that_is_over_or_names_an_unknown_policy_changes_nothing(f
     configure(experiments=[experiment(arms={"of-a-later-release": 1.0})])
     body = fresh.call("POST", "/score", score_request()).json
     assert body["policy"] == "igw-ucb"
+    assert logged(fresh, body["decision_id"])["experiments"] == {}
+
+
+def test_shared_knowledge_that_cannot_be_read_does_not_hold_up_what_can(
+    load_function: Callable[..., Any], table: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The person's own items answer; the batch that asks for the configuration too does not."""
+    score = load_function("score")
+    original = Table.get_all
+
+    def get_all(self: Table, keys: Any) -> Any:
+        if len(keys) > 2:
+            raise TableUnavailable("slow")
+        return original(self, keys)
+
+    monkeypatch.setattr(Table, "get_all", get_all)
+    degraded = [score.call("POST", "/score", score_request()).json["degraded"] for _ in range(4)]
+    assert degraded[0]
+    assert not all(degraded)
+
+
+def test_statistics_from_which_no_belief_can_be_formed_degrade_the_answer(
+    load_function: Callable[..., Any], table: Any, client: Table
+) -> None:
+    score = load_function("score")
+    absurd = Statistics(np.full((32, 32), -1e308), np.full(32, 1e308), 5.0)
+    learned = {CROSSED_V3.hash: SchemaLearning(absurd, "crossed-v3", CROSSED_V3.names, 1)}
+    client.put(learning_item("anna", UserLearning(1, schemas=learned)))
+    answer = score.call("POST", "/score", score_request())
+    assert (answer.status, answer.json["degraded"], answer.json["logged"]) == (200, True, True)
+
+
+def test_a_damaged_decision_is_said_to_be_so_and_hides_no_other(fresh: Any, table: Any) -> None:
+    first, second = (fresh.call("POST", "/score", score_request()).json["decision_id"] for _ in range(2))
+    item = next(one for one in table.items() if one["sk"]["S"] == f"D#{first}")
+    for damaged in (b"", b"\x01junk", b"\x07" + item["doc"]["B"][1:], item["doc"]["B"][:-9]):
+        table.client.put_item(TableName=table.name, Item={**item, "doc": {"B": damaged}})
+        reward = {"user_id": "anna", "decision_id": first, "action": "done"}
+        calls = [
+            fresh.call("POST", "/reward", reward),
+            fresh.call("POST", "/activate", {"user_id": "anna", "decision_id": first}),
+            fresh.call("GET", f"/decisions/{first}", query={"user_id": "anna"}),
+        ]
+        assert [(one.status, one.json["error"]["code"]) for one in calls] == [(503, "decision_unreadable")] * 3
+        history = fresh.call("GET", "/features/anna").json["history"]
+        assert [one["decision_id"] for one in history] == [second]

@@ -17,7 +17,7 @@ from tips.state import keys
 FUNCTIONS = {"ScoreFunction", "GenerateFunction", "ConsumeFunction"}
 # Partitions each function may reach, as patterns of dynamodb:LeadingKeys.
 REACH = {
-    "ScoreFunction": {"U#*", "G#*", "C#*", "T#*"},
+    "ScoreFunction": {"U#*", "G#*", "T#*", "C#CONFIG", "C#PRIOR", "C#HEALTH"},
     "ConsumeFunction": {"U#*", "T#*", "C#DLQ#*"},
     "GenerateFunction": {"C#CONFIG"},
 }
@@ -96,7 +96,9 @@ def test_a_function_reaches_only_the_partitions_of_its_role(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "pattern", "actions"),
     [
-        ("ScoreFunction", "C#*", {"GetItem", "BatchGetItem"}),
+        ("ScoreFunction", "C#CONFIG", {"GetItem", "BatchGetItem"}),
+        ("ScoreFunction", "C#PRIOR", {"GetItem", "BatchGetItem"}),
+        ("ScoreFunction", "C#HEALTH", {"GetItem", "BatchGetItem"}),
         ("ScoreFunction", "T#*", {"GetItem", "BatchGetItem", "ConditionCheckItem", "PutItem", "UpdateItem"}),
         ("ScoreFunction", "G#*", {"Query", "DeleteItem"}),
         ("ConsumeFunction", "T#*", {"GetItem", "BatchGetItem", "ConditionCheckItem"}),
@@ -108,7 +110,8 @@ def test_outside_a_users_own_state_a_function_may_do_only_this(name: str, patter
 
 
 @pytest.mark.parametrize(
-    ("name", "patterns"), [("ScoreFunction", {"U#*", "C#*", "T#*"}), ("ConsumeFunction", {"U#*", "T#*"})]
+    ("name", "patterns"),
+    [("ScoreFunction", {"U#*", "T#*", "C#CONFIG", "C#PRIOR", "C#HEALTH"}), ("ConsumeFunction", {"U#*", "T#*"})],
 )
 def test_one_statement_covers_all_partitions_of_one_batch(name: str, patterns: set[str]) -> None:
     # Two statements, each for a part, would refuse it: a statement must name every key of a request.

@@ -60,6 +60,9 @@ def build(settings: Settings) -> FastAPI:
     if settings.deployed:
         scorer.prime()
     deadline_ms = settings.table_deadline_ms
+    settled_sec = 0.25
+    if settings.deployed:  # elsewhere the budgets are far above what anything takes
+        settled_sec += (settings.score_read_budget_ms + settings.score_write_budget_ms) / 1000
     table = Table(settings, timeout_ms=deadline_ms / 2)
     app = create_app("Score", tips.__version__)
 
@@ -115,7 +118,7 @@ def build(settings: Settings) -> FastAPI:
 
     @app.delete("/users/{user_id:text}")
     async def erase(user_id: UserId) -> EraseResponse:
-        erased = erasure.erase(table, user_id, deadline_ms)
+        erased = erasure.erase(table, user_id, deadline_ms, settled_sec)
         telemetry.count("UserErased")
         return EraseResponse(user_id=user_id, erased=erased, erased_total=sum(erased.values()), remains=REMAINS)
 

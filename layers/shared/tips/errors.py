@@ -77,6 +77,14 @@ class NothingToRestore(Exception):
     """There is no earlier configuration, or not the one that was asked for; the text says which there are."""
 
 
+class DecisionUnreadable(ServiceError):
+    """What is stored of a decision is damaged, or of a format that this version does not know."""
+
+    status = 503
+    code = "decision_unreadable"
+    retry_after_sec = 60
+
+
 class WriteConflict(Exception):
     """Another writer was there at the same time: read again and retry."""
 

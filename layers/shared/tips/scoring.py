@@ -125,7 +125,8 @@ class Scorer:
         if due := self._shared.keys_due():
             try:
                 self._shared.update(self._reads.get_all(due))
-            except TableUnavailable:
+            except (TableUnavailable, WriteConflict):
+                self._shared.postpone()
                 telemetry.count("RefreshFailed")
 
     def score(self, request: ScoreRequest, named: str | None) -> ScoreResponse:
@@ -149,7 +150,15 @@ class Scorer:
             self._shared,
             time.time_ns() // 1000,
         )
-        active = view.evaluate(policy)
+        try:
+            active = view.evaluate(policy)
+        except (ArithmeticError, ValueError):
+            # What is stored of this person can be read, but no belief can be formed from it.
+            telemetry.count("ScoreDegraded")
+            telemetry.log_unforeseen("learning cannot be used")
+            known = _Known(None, known.erased)
+            view = replace(view, learning=UserLearning(), _seen={})
+            active = view.evaluate(policy)
         distribution = active[0]
         chosen = draw(distribution.propensity, decision_id)
         decision = Decision(
@@ -167,7 +176,7 @@ class Scorer:
             degraded=known.learning is None,
             reward_wait_us=self._reward_wait_us,
             deferred=request.defer,
-            experiments=experiments,
+            experiments=self._took_part(experiments, policy.name),
             context=_logged_context(request),
         )
         explanation = None
@@ -200,7 +209,8 @@ class Scorer:
             if tombstone is not None:
                 return _Known(UserLearning(), erased=True)
             return _Known(read_learning(item))
-        except TableUnavailable:
+        except (TableUnavailable, WriteConflict):
+            self._shared.postpone()
             telemetry.count("ScoreDegraded")
         except LearningUnreadable:
             telemetry.count("ScoreDegraded")
@@ -215,6 +225,11 @@ class Scorer:
                     return arm
                 telemetry.count("UnknownPolicyConfigured")
         return None
+
+    def _took_part(self, experiments: Mapping[str, str], policy: str) -> dict[str, str]:
+        """Return the arms that the person was really served: a request may have named another policy."""
+        kinds = {one.name: one.kind for one in self._shared.configuration.experiments}
+        return {name: arm for name, arm in experiments.items() if kinds[name] != "policy" or arm == policy}
 
     def _shadow_evaluations(self, view: _View, active: Policy, chosen: int) -> dict[str, Evaluation]:
         """Evaluate the configured shadows; one that fails is logged and never felt."""

@@ -55,7 +55,10 @@ _HABITS: dict[str, tuple[str, str]] = {
         "you usually take up what is important on such a day",
         "you seldom take up what is important on such a day",
     ),
-    "completion_rate:task": ("you finish much of what you are shown", "you finish little of what you are shown"),
+    "completion_rate:task": (
+        "tasks suit how much you usually finish",
+        "tasks suit how much you usually finish less",
+    ),
     "preferred_hour:task": ("tasks suit you at this distance from your usual hour",) * 2,
     "dismiss_rate:other": ("it suits how often you dismiss tips",) * 2,
     "mean_dwell:other": ("it suits the time you take for tips",) * 2,
@@ -90,6 +93,8 @@ def _sentence(
     if not known and not weights.any():
         if evaluation.distribution.propensity.min() == evaluation.distribution.propensity.max():
             return "Nothing is known yet of what you like, so it was picked by chance."
+        if score[chosen] < score.max():
+            return "Nothing is known yet of what you like, and it was picked to see what you make of it."
         return "Nothing is known yet of what you like; your reaction to this one would tell the most."
     if score[chosen] < score.max():
         return "It was picked to find out whether you like tips of its kind; another one was expected to do better."
@@ -111,11 +116,9 @@ def _reasons(names: tuple[str, ...], weights: NDArray[np.float64], X: NDArray[np
         group = name.replace("hour_sin:", "hour:").replace("hour_cos:", "hour:")
         gain = float(weights[column] * difference[column])
         gains[group] = gains.get(group, 0.0) + gain
-        if group == name:
-            above[group] = difference[column] > 0
-        else:
-            # Of an hour's two parts the signs say nothing; that the candidate has more of what is crossed does.
-            above[group] = abs(X[chosen, column]) >= np.abs(X[:, column]).mean()
+        # Of a cross the sign is the hour's or the day's; what counts is whether the candidate has what is crossed.
+        size = np.abs(X[:, column]) if ":" in name else X[:, column]
+        above[group] = above.get(group, False) or bool(size[chosen] > size.mean())
     # What the candidate has says more to a person than what it has not.
     weight = {name: gain if above[name] else gain / 3 for name, gain in gains.items()}
     best = [name for name in sorted(weight, key=lambda name: -weight[name]) if weight[name] > 1e-3]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tips.bandit.forgetting import Microseconds
-    from tips.features.vectors import CandidateLike, Schema, Situation
+    from tips.features.vectors import Schema
 
 KEPT_US = 90 * 86_400_000_000
 """How long statistics of a schema that no policy has any more are kept, for going back."""
@@ -29,16 +29,21 @@ KEPT_US = 90 * 86_400_000_000
 class SchemaLearning:
     """One person's statistics under one schema, with its d names in order.
 
-    updated_at: when it last learned from a decision of its own. began_in: the revision in which it began with the
-    statistics of another schema, taking over the names in `inherited`; 0 if it began with nothing.
+    updated_at: when it last learned from a decision of its own. came_along: what the schema holds of decisions that
+    were learned before it began, as (revision, names), latest last: of those learned before that revision, these names.
     """
 
     statistics: Statistics
-    schema: str
+    schema_name: str
     names: tuple[str, ...]
     updated_at: Microseconds
-    began_in: int = 0
-    inherited: frozenset[str] = frozenset()
+    came_along: tuple[tuple[int, frozenset[str]], ...] = ()
+
+    def names_held(self, learned_in: int | None) -> frozenset[str] | None:
+        """Return the names under which the schema holds a decision that was learned in that revision; None: all."""
+        if learned_in is None:
+            return None
+        return next((names for before, names in self.came_along if learned_in < before), None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,95 +71,89 @@ class UserLearning:
         own = self.schemas.get(schema.hash)
         if own is not None:
             return own
+        if not self.schemas:
+            return SchemaLearning(Statistics.empty(schema.dimension), schema.name, schema.names, now)
         names = frozenset(schema.names)
-        related = [one for one in self.schemas.values() if names & set(one.names)]
-        if not related:
-            began_in = self.revision + 1 if self.schemas else 0
-            return SchemaLearning(Statistics.empty(schema.dimension), schema.name, schema.names, now, began_in)
-        nearest = max(related, key=lambda one: (len(names & set(one.names)), one.schema == schema.name, one.updated_at))
+        nearest = max(
+            self.schemas.values(),
+            key=lambda one: (len(names & set(one.names)), one.schema_name == schema.name, one.updated_at),
+        )
         statistics = map_statistics(nearest.statistics, nearest.names, schema.names)
-        if nearest.schema != schema.name:
+        if nearest.schema_name != schema.name:
             statistics = replace(statistics, pulls=0, pulls_without_decision=0, cumulative_reward=0.0)
-        inherited = names & set(nearest.names)
-        return SchemaLearning(statistics, schema.name, schema.names, now, self.revision + 1, inherited)
+        came_along = tuple((before, names & held) for before, held in nearest.came_along)
+        came_along += ((self.revision + 1, names & set(nearest.names)),)
+        return SchemaLearning(statistics, schema.name, schema.names, now, came_along)
 
     def counted(self, schema: Schema) -> SchemaLearning | None:
         """Return what a schema, or an earlier version of it, has learned itself."""
-        versions = [one for one in self.schemas.values() if one.schema == schema.name]
+        versions = [one for one in self.schemas.values() if one.schema_name == schema.name]
         return self.schemas.get(schema.hash) or max(versions, key=lambda one: one.updated_at, default=None)
 
 
 @dataclass(frozen=True, eq=False)
 class Logged:
-    """A vector as it was logged: x: (d,), with the d names that the schema of that name had then."""
+    """A vector as it was logged: x: (d,), with the d names that its schema had then."""
 
-    schema: str
     names: tuple[str, ...]
     x: NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
-class Shown:
-    """What was shown, as schemas see it.
+class Lesson:
+    """What one decision teaches: its reward goes from `old` to `new`; None: not learned.
 
-    situation, candidate: the inputs; logged: by the schema's hash, the vectors that the decision's policies saw, the
-    deciding one's first; counted: the present schemas of these policies.
+    at: the decision's time. logged: by the schema's hash, the vectors that the decision's policies saw, the deciding
+    one's first. counted: the present schemas of these policies. learned_in: the revision of the learning in which it
+    was first learned, None if it was not.
     """
 
-    situation: Situation
-    candidate: CandidateLike
+    at: Microseconds
     logged: Mapping[str, Logged]
     counted: tuple[Schema, ...]
+    new: float | None
+    old: float | None = None
+    learned_in: int | None = None
+    without_decision: bool = False
 
     def vector(self, digest: str, learned: SchemaLearning) -> NDArray[np.float64]:
-        """Return the vector under a schema: as logged, else of another version of it by name, else encoded anew."""
+        """Return the vector for a schema: as logged, else by name the logged one that shares most names with it.
+
+        Only what was logged counts: what is encoded anew could differ from release to release.
+        """
         if digest in self.logged:
-            return self.logged[digest].x
-        other_version = next((one for one in self.logged.values() if one.schema == learned.schema), None)
-        if other_version is None and (schema := _present().get(digest)) is not None:
-            x: NDArray[np.float64] = schema.encode(self.situation, [self.candidate])[0]
-            return x
-        nearest = other_version or next(iter(self.logged.values()))
-        return map_vector(nearest.x, nearest.names, learned.names)
+            x = self.logged[digest].x
+        else:
+            names = set(learned.names)
+            nearest = max(self.logged.values(), key=lambda one: len(names & set(one.names)))
+            x = map_vector(nearest.x, nearest.names, learned.names)
+        held = learned.names_held(self.learned_in)
+        return x if held is None else x * [name in held for name in learned.names]
 
 
-def taught(
-    learning: UserLearning,
-    shown: Shown,
-    at: Microseconds,
-    old: float | None,
-    new: float | None,
-    learned_in: int | None,
-    half_life: Microseconds,
-    now: Microseconds,
-    *,
-    without_decision: bool = False,
-) -> UserLearning:
-    """Return the learning after the reward of a decision taken at `at` went from `old` to `new`; None: not learned.
+def taught(learning: UserLearning, lesson: Lesson, half_life: Microseconds, now: Microseconds) -> UserLearning:
+    """Return the learning after a lesson.
 
-    learned_in: the revision of the learning in which it was first learned, None if it was not. The decision is counted
-    under the schemas of its own policies and teaches all others too. Long-retired schemas are dropped.
+    The decision is counted under the schemas of its own policies and teaches all others too. Schemas that no policy has
+    had for `KEPT_US` are dropped.
     """
-    present = _present()
+    present = {policy.schema.hash for policy in POLICIES.values()}
     schemas = {
         digest: one
         for digest, one in learning.schemas.items()
-        if digest in present or digest in shown.logged or one.updated_at > now - KEPT_US
+        if digest in present or digest in lesson.logged or one.updated_at > now - KEPT_US
     }
-    own = set(shown.logged) | {schema.hash for schema in shown.counted}
-    for schema in shown.counted:
+    for schema in lesson.counted:
         schemas[schema.hash] = learning.under(schema, now)
+    own = set(lesson.logged) | {schema.hash for schema in lesson.counted}
     for digest, one in schemas.items():
-        x = shown.vector(digest, one)
-        if learned_in is not None and learned_in < one.began_in:
-            # It was learned by the schema that this one began with, and came along only in part.
-            x = x * [name in one.inherited for name in one.names]
         statistics = one.statistics.with_half_life(half_life, now).learn(
-            x, at, old, new, counted=digest in own, without_decision=without_decision
+            lesson.vector(digest, one),
+            lesson.at,
+            lesson.old,
+            lesson.new,
+            counted=digest in own,
+            without_decision=lesson.without_decision,
         )
         schemas[digest] = replace(one, statistics=statistics, updated_at=now if digest in own else one.updated_at)
     return replace(learning, schemas=schemas)
-
-
-def _present() -> dict[str, Schema]:
-    return {policy.schema.hash: policy.schema for policy in POLICIES.values()}

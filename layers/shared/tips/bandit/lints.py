@@ -28,7 +28,10 @@ _SPAN = 8.0
 _CERTAIN = 1e-9
 """A deviation below it is a point: no reward is known that well."""
 _NODES = 2048
-"""Nodes of the grid, shared among the candidates: each has them where its own mass is."""
+"""Nodes of the grid at first, shared among the candidates: each has them where its own mass is."""
+_FINENESS = 256
+"""No cell is to hold more than one part in so many of the largest variable's probability."""
+_REFINEMENTS = 2
 _TABLE = np.linspace(-_SPAN, _SPAN, 4097)
 _NORMAL_CDF = np.array([0.5 * math.erfc(-z / math.sqrt(2.0)) for z in _TABLE])
 """Linear interpolation in it is within 1e-6 of the normal distribution function."""
@@ -58,12 +61,33 @@ def probability_of_best(mean: NDArray[np.float64], deviation: NDArray[np.float64
         return uniform_over_best(mean)
     # The first cell is as narrow as can be: it is where a point's mass lies.
     grid = np.unique(np.append(nodes[nodes >= low], (low, np.nextafter(low, np.inf))))
-    points = deviation == 0
-    cdf = np.interp((grid - mean[:, None]) / np.where(points, 1.0, deviation)[:, None], _TABLE, _NORMAL_CDF)
-    # No point is above the grid's beginning.
-    cdf[points] = (mean[points, None] < low) | (grid > low)
+    cdf = _cdf(grid, mean, deviation, low)
+    for _ in range(_REFINEMENTS):
+        # Cells in which the distribution of the largest moves much are split; the first one, a point's, cannot be.
+        moved = np.diff(cdf.prod(axis=0))
+        moved[0] = 0.0
+        parts = np.minimum(np.ceil(moved * _FINENESS), 64).astype(int)
+        coarse = np.flatnonzero(parts > 1)
+        if len(coarse) == 0:
+            break
+        between = [np.linspace(grid[cell], grid[cell + 1], parts[cell] + 1)[1:-1] for cell in coarse]
+        added = np.concatenate(between)
+        order = np.argsort(np.append(grid, added))
+        cdf = np.concatenate((cdf, _cdf(added, mean, deviation, low)), axis=1)[:, order]
+        grid = np.append(grid, added)[order]
     mass = np.diff(cdf, axis=1)
     # A cell's own mass is taken to be in the middle of the cell.
     below = (cdf[:, 1:] + cdf[:, :-1]) / 2
     others = np.divide(below.prod(axis=0), below, out=np.zeros_like(below), where=below > 0)
     return normalised((mass * others).sum(axis=1))
+
+
+def _cdf(
+    grid: NDArray[np.float64], mean: NDArray[np.float64], deviation: NDArray[np.float64], low: float
+) -> NDArray[np.float64]:
+    """Return the distribution functions: (k, nodes)."""
+    points = deviation == 0
+    cdf: NDArray[np.float64] = np.interp((grid - mean[:, None]) / np.where(points, 1.0, deviation)[:, None], _TABLE, _NORMAL_CDF)
+    # No point is above the grid's beginning.
+    cdf[points] = (mean[points, None] < low) | (grid > low)
+    return cdf

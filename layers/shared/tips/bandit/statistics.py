@@ -66,7 +66,7 @@ class Statistics:
             ready,
             xx=ready.xx + (count * w) * np.outer(x, x) if count else ready.xx,
             rx=ready.rx + (w * (after - before)) * x,
-            weight=ready.weight + count * w,
+            weight=max(0.0, ready.weight + count * w),  # taken out again, rounding may leave less than nothing
             rr=ready.rr + w * (after * after - before * before),
             pulls=ready.pulls + count * counted,
             pulls_without_decision=ready.pulls_without_decision + count * counted * without_decision,

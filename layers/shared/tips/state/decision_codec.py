@@ -16,6 +16,7 @@ from tips.bandit.decision import Decision, Evaluation
 from tips.bandit.policy import Distribution
 from tips.bandit.rewards import Reaction, ReactionLog
 from tips.contracts.scoring import KNOWN_CANDIDATE_FEATURES
+from tips.errors import DecisionUnreadable
 from tips.features.vectors import Situation
 from tips.state import keys
 from tips.state.floats import pack_floats, unpack_floats
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from tips.state.table import Item
 
+_FORMAT = b"\x01"
 _ESSENTIAL = ("id", "kind", "source", "prompt_version", "generation_id")
 
 
@@ -124,7 +126,7 @@ def _packed(decision: Decision, candidates: Sequence[Mapping[str, Any]], context
         seen = one.distribution
         floats += [seen.mean, seen.width, seen.score, seen.propensity]
     # Level 1: on these documents level 6 is a tenth smaller and four times slower.
-    return zlib.compress(b"".join((len(text).to_bytes(4, "little"), text, *map(pack_floats, floats))), 1)
+    return _FORMAT + zlib.compress(b"".join((len(text).to_bytes(4, "little"), text, *map(pack_floats, floats))), 1)
 
 
 def _columns(candidates: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
@@ -171,12 +173,22 @@ def _candidates(document: Mapping[str, Any], values: Iterator[float]) -> list[di
 
 
 def _unpack_document(data: bytes) -> tuple[dict[str, Any], Iterator[float]]:
-    plain = zlib.decompress(data)
+    if data[:1] != _FORMAT:
+        raise ValueError("a decision of unknown format")
+    plain = zlib.decompress(data[1:])
     end = 4 + int.from_bytes(plain[:4], "little")
     return json.loads(plain[4:end]), iter(unpack_floats(plain[end:]).tolist())
 
 
 def read_decision(item: Item) -> RememberedDecision:
+    """Return what `decision_item` stored; raises `DecisionUnreadable`."""
+    try:
+        return _read_decision(item)
+    except (zlib.error, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise DecisionUnreadable("what is stored of this decision cannot be read") from error
+
+
+def _read_decision(item: Item) -> RememberedDecision:
     document, floats = _unpack_document(item["doc"]["B"])
     candidates = _candidates(document, floats)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from tips import telemetry
+from tips.errors import DecisionUnreadable
 from tips.state import decision_codec, keys, teaching
 from tips.state.tombstones import not_erased
 
@@ -38,7 +40,13 @@ def newest(table: Table, user_id: str, limit: int) -> list[RememberedDecision]:
     """Return up to `limit` decisions of a person, newest first."""
     prefix = keys.DECISION_PREFIX
     items = table.query(keys.user(user_id), prefix, prefix + "~", limit=limit)
-    return [decision_codec.read_decision(item) for item in items]
+    found = []
+    for item in items:
+        try:
+            found.append(decision_codec.read_decision(item))
+        except DecisionUnreadable:
+            telemetry.count("DecisionUnreadable")  # the others can still be shown
+    return found
 
 
 def newest_that_showed(table: Table, user_id: str, tip_id: str, at_us: int) -> str | None:

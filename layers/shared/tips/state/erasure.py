@@ -23,15 +23,14 @@ T = TypeVar("T")
 
 BATCH = 50
 """Items of one transaction; DynamoDB takes 100."""
-SETTLED_SEC = 0.25
-"""Longer than any `/score` takes from its read of the tombstone to its write."""
 
 _KINDS = {keys.DECISION_PREFIX: "decisions", keys.WAIT_PREFIX: "reward_waits", "E#": "event_marks", "S#": "syncs"}
 
 
-def erase(table: Table, user_id: str, deadline_ms: float) -> dict[str, int]:
+def erase(table: Table, user_id: str, deadline_ms: float, settled_sec: float = 0.25) -> dict[str, int]:
     """Delete everything of a person. Returns how many items there were by kind, of all calls together.
 
+    settled_sec: longer than any `/score` takes from its read of the tombstone to the end of its write.
     Raises `TableUnavailable` at the deadline; call again to go on.
     """
     deadline = time.monotonic() + deadline_ms / 1000
@@ -44,7 +43,7 @@ def erase(table: Table, user_id: str, deadline_ms: float) -> dict[str, int]:
             raise TableUnavailable("not everything is erased yet; call again to go on") from fault
 
     buried_at = step(_bury)
-    while step(_delete_some) or time.time() < buried_at + SETTLED_SEC:
+    while step(_delete_some) or time.time() < buried_at + settled_sec:
         time.sleep(0.01)  # a last look is enough, not a busy one
     return step(_told)
 

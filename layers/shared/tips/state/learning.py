@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import struct
 import time
@@ -25,20 +26,18 @@ if TYPE_CHECKING:
 
     from tips.state.table import Item, Table
 
-_FORMAT = 2
-_HEADER = struct.Struct("<BHHQQdddqqqq")
+_FORMAT = 3
+_HEADER = struct.Struct("<BHHQQdddqqq")
 """format, dimension, bytes of names, pulls, pulls without decision, cumulative reward, weight, rr, half-life, landmark,
-last update (microseconds), revision of the beginning."""
-_INHERITED = "="
-"""Goes before a name that came from another schema."""
+last update (microseconds)."""
 
 
 def pack_statistics(learned: SchemaLearning) -> bytes:
     """Header, names, upper triangle of xx row by row, rx; all little-endian, floats as float64."""
     statistics = learned.statistics
     dimension = len(statistics.rx)
-    marked = ((_INHERITED if name in learned.inherited else "") + name for name in learned.names)
-    names = zlib.compress("\n".join((learned.schema, *marked)).encode(), 9)
+    came_along = [[before, sorted(held)] for before, held in learned.came_along]
+    names = zlib.compress(json.dumps([learned.schema_name, learned.names, came_along]).encode(), 9)
     header = _HEADER.pack(
         _FORMAT,
         dimension,
@@ -51,7 +50,6 @@ def pack_statistics(learned: SchemaLearning) -> bytes:
         statistics.half_life,
         statistics.landmark,
         learned.updated_at,
-        learned.began_in,
     )
     return header + names + pack_floats(statistics.xx[np.triu_indices(dimension)]) + pack_floats(statistics.rx)
 
@@ -60,35 +58,34 @@ def unpack_statistics(data: bytes) -> SchemaLearning:
     """Inverse of `pack_statistics`; raises `ValueError` on bytes that are not of its making."""
     try:
         version, d, names_size, pulls, without, cumulative, weight, rr, *times = _HEADER.unpack_from(data)
-        half_life, landmark, updated_at, began_in = times
+        half_life, landmark, updated_at = times
     except struct.error:
         raise ValueError("statistics are cut short") from None
     if version != _FORMAT:
         raise ValueError(f"statistics of unknown format {version}")
     start = _HEADER.size + names_size
-    schema, names, inherited = _unpack_names(data[_HEADER.size : start])
+    schema_name, names, came_along = _unpack_names(data[_HEADER.size : start])
     numbers = unpack_floats(data[start:])
     triangle = d * (d + 1) // 2
     if len(numbers) != triangle + d or len(names) != d:
         raise ValueError(f"statistics of dimension {d} hold {len(numbers)} numbers and {len(names)} names")
-    if not (np.isfinite(numbers).all() and math.isfinite(weight)):
+    if not (np.isfinite(numbers).all() and all(map(math.isfinite, (weight, rr, cumulative)))):
         raise ValueError("statistics are not finite")
     xx = numbers[_places_in_triangle(d)]
     statistics = Statistics(
-        xx, numbers[triangle:], max(weight, 0.0), rr, pulls, without, cumulative, half_life=half_life, landmark=landmark
+        xx, numbers[triangle:], weight, rr, pulls, without, cumulative, half_life=half_life, landmark=landmark
     )
-    return SchemaLearning(statistics, schema, names, updated_at, began_in, inherited)
+    return SchemaLearning(statistics, schema_name, names, updated_at, came_along)
 
 
 @lru_cache(maxsize=64)
-def _unpack_names(data: bytes) -> tuple[str, tuple[str, ...], frozenset[str]]:
-    """Return schema, names and those that were inherited. Such lists are few, and everybody's statistics bring one."""
+def _unpack_names(data: bytes) -> tuple[str, tuple[str, ...], tuple[tuple[int, frozenset[str]], ...]]:
+    """Return schema, names and what came along. There are few such texts, and everybody's statistics bring one."""
     try:
-        schema, *marked = zlib.decompress(data).decode().split("\n")
-    except zlib.error:
+        schema_name, names, came_along = json.loads(zlib.decompress(data))
+        return schema_name, tuple(names), tuple((int(before), frozenset(held)) for before, held in came_along)
+    except (zlib.error, ValueError, TypeError):
         raise ValueError("statistics have damaged names") from None
-    names = tuple(name.removeprefix(_INHERITED) for name in marked)
-    return schema, names, frozenset(name[1:] for name in marked if name.startswith(_INHERITED))
 
 
 @lru_cache(maxsize=64)
@@ -125,7 +122,11 @@ def read_learning(item: Item | None) -> UserLearning:
 
 
 def _without_schemas(item: Item) -> UserLearning:
-    return UserLearning(int(item["rev"]["N"]), int(item["epoch"]["N"]), int(item["epoch_at"]["N"]))
+    """Raises `LearningUnreadable`."""
+    try:
+        return UserLearning(int(item["rev"]["N"]), int(item["epoch"]["N"]), int(item["epoch_at"]["N"]))
+    except (ValueError, KeyError, TypeError) as error:
+        raise LearningUnreadable("what was learned of this user cannot be read") from error
 
 
 def read(table: Table, user_id: str) -> UserLearning:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from tips.bandit.learning import Logged, Shown, UserLearning, taught
+from tips.bandit.learning import Lesson, Logged, UserLearning, taught
 from tips.bandit.registry import policy_named
 from tips.bandit.rewards import Reaction, derived_event_id, reward_of
 from tips.features.vectors import Candidate, Situation
@@ -175,7 +175,7 @@ class _Attempt:
         if self.report.event_id is not None:
             writes.append(self._mark(moves))
         self.table.transact(writes)
-        if after.reactions.late(after.wait_ends_at) == reaction:
+        if after.wait_ends_at is not None and reaction.occurred_at > after.wait_ends_at:
             return Outcome(False, "late")
         if after.reactions.counted(after.wait_ends_at) != reaction:
             return Outcome(False, "superseded")
@@ -195,19 +195,15 @@ class _Attempt:
         policy = policy_named(report.policy)
         schema = policy.schema
         hour, day = (report.features.get(name) for name in _CONTEXT)
-        situation, candidate = Situation(hour, day, report.features), Candidate(report.features)
-        (vector,) = schema.encode(situation, [candidate])
-        learning = taught(
-            learning,
-            Shown(situation, candidate, {schema.hash: Logged(schema.name, schema.names, vector)}, (schema,)),
-            self._at_us,
-            None,
-            report.value,
-            None,
-            self.rules.half_life,
-            self.now_us,
+        (vector,) = schema.encode(Situation(hour, day, report.features), [Candidate(report.features)])
+        lesson = Lesson(
+            at=self._at_us,
+            logged={schema.hash: Logged(schema.names, vector)},
+            counted=(schema,),
+            new=report.value,
             without_decision=True,
         )
+        learning = taught(learning, lesson, self.rules.half_life, self.now_us)
         writes = [self._mark(moved=True), write(report.user_id, learning), not_erased(report.user_id)]
         self.table.transact(writes)
         return Outcome(True)

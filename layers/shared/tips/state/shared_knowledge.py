@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 _SCHEMAS = tuple({policy.schema.name: policy.schema for policy in POLICIES.values()}.values())
 
+_PAUSE_SEC = 1.0
+
 
 class SharedKnowledge:
     """Configuration and priors. `keys_due`, a read of them, `update`; cache_sec: how old they may be."""
@@ -44,6 +46,10 @@ class SharedKnowledge:
         if time.monotonic() < self._due_at:
             return []
         return [keys.CONFIGURATION, *(priors.in_use(schema.name) for schema in _SCHEMAS)]
+
+    def postpone(self) -> None:
+        """Do without for a moment: the table did not answer, and what all share must not slow down each request."""
+        self._due_at = time.monotonic() + min(self._cache_sec, _PAUSE_SEC)
 
     def update(self, items: Sequence[Item | None]) -> None:
         """Take over what was read for `keys_due`, in its order; nothing if nothing was due."""

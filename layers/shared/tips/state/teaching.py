@@ -11,15 +11,15 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from tips.bandit.forgetting import half_life_us
-from tips.bandit.learning import Logged, Shown, UserLearning, taught
+from tips.bandit.learning import Lesson, Logged, UserLearning, taught
 from tips.bandit.registry import POLICIES
-from tips.features.vectors import Candidate
 from tips.state import keys
 from tips.state.decision_codec import RememberedDecision, reactions_value
 from tips.state.learning import write
 
 if TYPE_CHECKING:
     from tips.bandit.decision import Decision
+    from tips.bandit.rewards import ReactionLog
     from tips.settings import Settings
 
 
@@ -54,16 +54,7 @@ def change(
     if after.activated_at is not None and after.activated_at != before.activated_at:
         writes.append({"Put": {"Item": wait_item(after)}})
     if moves:
-        learning = taught(
-            learning,
-            _shown(after.decision),
-            keys.decided_at_us(after.decision_id),
-            log.learned,
-            reward,
-            None if log.learned is None else log.learned_in,
-            rules.half_life,
-            now_us,
-        )
+        learning = taught(learning, _lesson(after.decision, log, reward), rules.half_life, now_us)
         writes.append(write(after.decision.user_id, learning))
     return writes, moves
 
@@ -87,16 +78,18 @@ def belongs(remembered: RememberedDecision, learning: UserLearning) -> bool:
     return remembered.epoch == learning.epoch
 
 
-def _shown(decision: Decision) -> Shown:
+def _lesson(decision: Decision, log: ReactionLog, reward: float | None) -> Lesson:
     active = decision.active
     evaluations = [active, *(one for one in decision.evaluations.values() if one is not active)]
-    policies = [POLICIES.get(one.policy) for one in evaluations]
-    logged: dict[str, Logged] = {}
-    for one, policy in zip(evaluations, policies, strict=True):
-        logged.setdefault(one.schema_hash, Logged("" if policy is None else policy.schema.name, one.names, one.vector))
-    counted = dict.fromkeys(policy.schema for policy in policies if policy is not None)
-    candidate = Candidate.from_log(decision.candidates[decision.chosen])
-    return Shown(decision.situation, candidate, logged, tuple(counted))
+    policies = [POLICIES[one.policy] for one in evaluations if one.policy in POLICIES]
+    return Lesson(
+        at=keys.decided_at_us(decision.decision_id),
+        logged={one.schema_hash: Logged(one.names, one.vector) for one in evaluations},
+        counted=tuple(dict.fromkeys(policy.schema for policy in policies)),
+        new=reward,
+        old=log.learned,
+        learned_in=None if log.learned is None else log.learned_in,
+    )
 
 
 def _decision_write(before: RememberedDecision, after: RememberedDecision) -> dict[str, Any]:
