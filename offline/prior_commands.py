@@ -213,18 +213,20 @@ def _report(population: Population, learned: Learned) -> str:
     if population.gain is not None:
         gain, error = population.gain
         rows.append(("held-out gain", f"{gain:.3f} ± {error:.3f} nats per reaction over serving from nothing"))
+        if gain < 2 * error:
+            rows.append(("beware", "it does not clearly foretell the reactions of people that it was not trained on"))
     return aligned(rows)
 
 
 def _components(prior: Prior) -> list[tuple[str, str]]:
-    pairs = zip(prior.share.tolist(), prior.strength.tolist(), strict=True)
+    pairs = zip(prior.share.tolist(), prior.observations.tolist(), strict=True)
     parts = [f"{share:.0%} with strength {strength:.1f}" for share, strength in pairs]
     return [("components", "; ".join(parts)), ("noise", f"{prior.noise:.3f}, variance of a reward around its mean")]
 
 
 def _agreement(prior: Prior) -> str:
     """Return on which features people differ most, and agree most, by the first component's strengths."""
-    strength = np.diag(prior.precision[0])
+    strength = prior.strength[0]
     order = np.argsort(strength, kind="stable")
     named = [f"{prior.names[place]} ({strength[place]:.1f})" for place in order]
     return f"People differ most in {', '.join(named[:_EXTREMES])}; least in {', '.join(named[: -_EXTREMES - 1 : -1])}."

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from devstack.stack import Stack
 from tests.conftest import LocalTable
+from tips.bandit.registry import POLICIES
+from tips.features.crossed_v3 import CROSSED_V3
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -43,6 +47,30 @@ def test_a_curl_answers_as_printed(stack: Stack, command: str, answer: str) -> N
         command = command.replace(f"http://127.0.0.1:{port}", url)
     done = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True, check=True)
     assert shape(json.loads(done.stdout)) == shape(json.loads(answer))
+
+
+def test_a_decision_is_replayed_as_engine_says(stack: Stack) -> None:
+    (command,) = re.findall(r"```sh\n(curl [^`]*tips replay -\n)```", (ROOT / "docs" / "engine.md").read_text())
+    body = {"user_id": "ann", "candidates": [{"id": "a"}, {"id": "b"}]}
+    decision = httpx.post(f"{stack.score_url}/score", json=body, trust_env=False).json()
+    command = command.replace("http://127.0.0.1:8001", stack.score_url)
+    done = subprocess.run(
+        ["bash", "-c", command],
+        cwd=ROOT,
+        env={**os.environ, "DECISION": decision["decision_id"]},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "the same" in done.stdout
+
+
+def test_engine_lists_every_component_with_its_definition() -> None:
+    page = (ROOT / "docs" / "engine.md").read_text()
+    for encoder in CROSSED_V3.encoders:
+        assert f"| `{encoder.name}` | {encoder.definition} |" in page
+    assert all(f"`{name}`" in page for name in POLICIES)
 
 
 def test_there_are_examples() -> None:

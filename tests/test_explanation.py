@@ -14,9 +14,14 @@ from tips.bandit.registry import POLICIES
 from tips.features.crossed_v3 import CROSSED_V3
 from tips.features.vectors import EGREEDY_V2
 
-TASK = {"id": "task", "kind": "task", "source": "todoist", "features": {"priority": 2}}
-ADVICE = {"id": "advice", "kind": "advice", "source": "advice"}
-OVERDUE = {"id": "overdue", "kind": "task", "source": "todoist", "features": {"priority": 2, "is_overdue": True}}
+TASK: dict[str, Any] = {"id": "task", "kind": "task", "source": "todoist", "features": {"priority": 2}}
+ADVICE: dict[str, Any] = {"id": "advice", "kind": "advice", "source": "advice"}
+OVERDUE: dict[str, Any] = {
+    "id": "overdue",
+    "kind": "task",
+    "source": "todoist",
+    "features": {"priority": 2, "is_overdue": True},
+}
 
 
 def teach(score: Any, likes: Any, hours: tuple[int, ...] = (8, 9, 20, 21), rounds: int = 60) -> None:

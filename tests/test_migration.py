@@ -118,7 +118,7 @@ def next_version(monkeypatch: pytest.MonkeyPatch) -> Any:
 
     def install(schema: Schema) -> Policy:
         policy = dataclasses.replace(registry.POLICIES["egreedy-v2"], schema=schema)
-        monkeypatch.setitem(registry.POLICIES, "egreedy-v2", policy)  # type: ignore[arg-type]
+        monkeypatch.setitem(registry.POLICIES, "egreedy-v2", policy)
         return policy
 
     return install
@@ -147,7 +147,8 @@ def test_a_new_version_of_a_schema_takes_over_lazily_and_the_old_one_is_kept(
     vectors = [map_vector(one.active.vector, EGREEDY_V2.names, changed.names) for one in (before, between)]
     np.testing.assert_allclose(new.xx, sum(np.outer(x, x) for x in vectors), atol=1e-12)
     np.testing.assert_allclose(new.rx, -vectors[0] + 0.5 * vectors[1], atol=1e-12)
-    assert (new.pulls, new.cumulative_reward) == (2, pytest.approx(-0.5))
+    assert new.pulls == 2
+    assert new.cumulative_reward == pytest.approx(-0.5)
     next_version(EGREEDY_V2)  # the release is taken back
     old = learning.read(client, "anna").statistics(EGREEDY_V2)
     np.testing.assert_allclose(old.rx, -before.active.vector + 0.5 * between.active.vector, atol=1e-12)
@@ -220,9 +221,9 @@ def test_a_revision_after_schemas_have_begun_cancels_what_came_along(
         once = tell(one, f"b{number}", 0.5)
     tell(first, "c", -0.7)
     known = tell(first, "d", 1.0)
-    for digest, one in once.schemas.items():
-        np.testing.assert_allclose(known.schemas[digest].statistics.rx, one.statistics.rx, atol=1e-12)
-        np.testing.assert_allclose(known.schemas[digest].statistics.xx, one.statistics.xx, atol=1e-12)
+    for digest, before in once.schemas.items():
+        np.testing.assert_allclose(known.schemas[digest].statistics.rx, before.statistics.rx, atol=1e-12)
+        np.testing.assert_allclose(known.schemas[digest].statistics.xx, before.statistics.xx, atol=1e-12)
     none = tell(first, "e", 0.0)
     for policy in then:
         schema = registry.POLICIES[policy].schema

@@ -113,7 +113,7 @@ def test_the_original_form_uses_the_logged_vector_when_there_is_one(score: Any, 
     logged = score.call("GET", f"/decisions/{body['decision_id']}", query={"user_id": "anna"}).json
     vector = np.array(list(logged["evaluations"]["igw-ucb"]["features"].values()))
     (only,) = learned.values()
-    assert only.schema == "crossed-v3"
+    assert only.schema_name == "crossed-v3"
     np.testing.assert_array_equal(only.statistics.xx, np.outer(vector, vector))
     np.testing.assert_array_equal(only.statistics.rx, 0.5 * vector)
 

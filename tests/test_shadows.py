@@ -106,7 +106,7 @@ def test_a_shadow_that_fails_is_logged_and_never_felt(
 ) -> None:
     if kind is not None:
         broken = kind(name="squarecb", schema=registry.POLICIES["squarecb"].schema)
-        monkeypatch.setitem(registry.POLICIES, "squarecb", broken)  # type: ignore[arg-type]
+        monkeypatch.setitem(registry.POLICIES, "squarecb", broken)
     configure(shadows=["squarecb" if kind else "of-a-later-release", "egreedy-v2"])
     score = load_function("score", CONFIG_CACHE_SEC="0")
     answer = score.call("POST", "/score", score_request(explain=True))
@@ -120,7 +120,12 @@ def test_policies_on_one_schema_form_one_belief(fresh: Any, configure: Any, monk
     configure(shadows=["squarecb", "lints"])
     calls = []
     original = Posterior.predict
-    monkeypatch.setattr(Posterior, "predict", lambda self, X: calls.append(self) or original(self, X))
+
+    def predict(self: Posterior, X: Any) -> Any:
+        calls.append(self)
+        return original(self, X)
+
+    monkeypatch.setattr(Posterior, "predict", predict)
     fresh.call("POST", "/score", score_request())
     assert len(calls) == 3
     assert len({id(one) for one in calls}) == 1
@@ -159,9 +164,12 @@ def test_it_is_all_one_read_and_one_write(fresh: Any, configure: Any, monkeypatc
     configure(shadows=["egreedy-v2", "linucb"])
     calls: list[str] = []
     original = Table._call
-    monkeypatch.setattr(
-        Table, "_call", lambda self, name, **options: calls.append(name) or original(self, name, **options)
-    )
+
+    def call(self: Table, operation: str, **options: Any) -> Any:
+        calls.append(operation)
+        return original(self, operation, **options)
+
+    monkeypatch.setattr(Table, "_call", call)
     fresh.call("POST", "/score", score_request())
     assert calls == ["batch_get_item", "batch_write_item"]
 

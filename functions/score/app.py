@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Path, Query, Response
+from pydantic_core import to_json
 
 import tips
 from tips import telemetry
@@ -73,7 +74,7 @@ def build(settings: Settings) -> FastAPI:
                 raise InvalidField(f"the path names the policy {named}", field="policy")
             answer = scorer.score(request, request.policy or named)
             # What FastAPI would make of it, without looking at every value once more.
-            return Response(answer.model_dump_json(exclude_none=True), media_type="application/json")
+            return Response(to_json(vars(answer), exclude_none=True), media_type="application/json")
 
         @app.post(f"/reward{suffix}", response_model_exclude_none=True)
         async def reward(request: RewardRequest) -> RewardResponse:

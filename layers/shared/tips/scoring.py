@@ -24,7 +24,7 @@ from tips.bandit.registry import POLICIES, policy_named
 from tips.contracts.scoring import RankedCandidate, ScoreRequest, ScoreResponse
 from tips.errors import LearningUnreadable, TableUnavailable, WriteConflict
 from tips.features.clock import local_time
-from tips.features.vectors import Schema, Situation
+from tips.features.vectors import Columns, Schema, Situation
 from tips.state import decisions, keys
 from tips.state.learning import read_learning
 from tips.state.shared_knowledge import SharedKnowledge
@@ -37,6 +37,9 @@ if TYPE_CHECKING:
     from tips.bandit.policy import Distribution, Parameters, Policy
     from tips.bandit.statistics import Statistics
     from tips.settings import Settings
+
+
+_HABIT_REACTIONS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +55,7 @@ class _View:
     """What policies see of one request: vectors and beliefs, each formed once for all policies on one schema."""
 
     situation: Situation
-    request: ScoreRequest
+    candidates: Columns
     learning: UserLearning
     shared: SharedKnowledge
     now_us: int
@@ -63,7 +66,7 @@ class _View:
         if schema not in self._seen:
             statistics = self.learning.statistics(schema).as_of(self.now_us)
             posterior = form_posterior(statistics, self.shared.prior(schema))
-            self._seen[schema] = schema.encode(self.situation, self.request.candidates), statistics, posterior
+            self._seen[schema] = schema.encode(self.situation, self.candidates), statistics, posterior
         return self._seen[schema]
 
     def evaluate(self, policy: Policy) -> tuple[Distribution, Parameters]:
@@ -145,7 +148,7 @@ class Scorer:
         policy = self._policies[named or self._assigned_policy(experiments) or self.active_policy()]
         view = _View(
             Situation(hour, day, request.profile_features or {}),
-            request,
+            Columns(request.candidates),
             known.learning or UserLearning(),
             self._shared,
             time.time_ns() // 1000,
@@ -182,7 +185,9 @@ class Scorer:
         explanation = None
         if request.explain:
             X, statistics, posterior = view.under(policy.schema)
-            explanation = explain(decision.active, posterior, X, chosen, known=statistics.weight > 0)
+            # A habit is spoken of when the person has shown it, and not the population.
+            enough = 0.0 if decision.active.prior is None else _HABIT_REACTIONS
+            explanation = explain(decision.active, posterior, X, chosen, known=statistics.weight > enough)
         return ScoreResponse(
             tip_id=decision.tip_id,
             score=float(distribution.score[chosen]),

@@ -2,31 +2,41 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import sys
+import time
 import traceback
 
 from aws_lambda_powertools.logging import Logger
-from aws_lambda_powertools.metrics import Metrics, MetricUnit
 
 # Mangum logs each request's path, and paths hold user ids.
 logging.getLogger("mangum").setLevel(logging.CRITICAL)
 
 _service = os.environ.get("POWERTOOLS_SERVICE_NAME", "tips")
 logger = Logger(service=_service)
-_metrics = Metrics(namespace=os.environ.get("POWERTOOLS_METRICS_NAMESPACE", "oO/Tips"), service=_service)
+_namespace = os.environ.get("POWERTOOLS_METRICS_NAMESPACE", "oO/Tips")
+_counts: dict[str, float] = {}
 
 
 def count(name: str, value: float = 1) -> None:
     """Add `value` to the metric `name`, which must come from a closed set, never from a request's text."""
-    _metrics.add_metric(name=name, unit=MetricUnit.Count, value=value)
+    _counts[name] = _counts.get(name, 0) + value
 
 
 def flush() -> None:
-    """Print what was counted since the last call as one EMF line; call at the end of each invocation."""
-    if _metrics.provider.metric_set:
-        _metrics.flush_metrics()
+    """Print what was counted since the last call as one EMF line; call at the end of each invocation.
+
+    The line is that of Powertools' Metrics, which takes a fortieth of a whole `/score` to make it.
+    """
+    if not _counts:
+        return
+    metrics = [{"Name": name, "Unit": "Count"} for name in _counts]
+    directive = {"Namespace": _namespace, "Dimensions": [["service"]], "Metrics": metrics}
+    metadata = {"Timestamp": time.time_ns() // 1_000_000, "CloudWatchMetrics": [directive]}
+    print(json.dumps({"_aws": metadata, "service": _service, **_counts}))
+    _counts.clear()
 
 
 def log_unforeseen(message: str, **extra: object) -> None:

@@ -87,7 +87,9 @@ def _cdf(
 ) -> NDArray[np.float64]:
     """Return the distribution functions: (k, nodes)."""
     points = deviation == 0
-    cdf: NDArray[np.float64] = np.interp((grid - mean[:, None]) / np.where(points, 1.0, deviation)[:, None], _TABLE, _NORMAL_CDF)
+    cdf: NDArray[np.float64] = np.interp(
+        (grid - mean[:, None]) / np.where(points, 1.0, deviation)[:, None], _TABLE, _NORMAL_CDF
+    )
     # No point is above the grid's beginning.
     cdf[points] = (mean[points, None] < low) | (grid > low)
     return cdf

@@ -2,8 +2,8 @@
 
 Without a prior it is ridge regression: precision = identity + xx, mean = precision^-1 rx (Li et al. 2010,
 arXiv:1003.0146, section 3.1). With one, each component k of the prior says that the weights are
-Normal(m_k, noise * P_k^-1), where P_k = identity + strength_k * (the population's xx per observation), so that the
-population counts as much as `strength_k` observations of the person's own, however many it has:
+Normal(m_k, noise * P_k^-1), P_k = diag(strength_k), so that the population counts as much as so many observations of
+the person's own, feature by feature:
 
     A_k = P_k + xx,   b_k = P_k m_k + rx,   mean_k = A_k^-1 b_k
     log responsibility_k = log share_k + (log|P_k| - log|A_k| + (b_k^T A_k^-1 b_k - m_k^T P_k m_k) / noise) / 2
@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tips.bandit.prior import RIDGE
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tips.bandit.prior import Prior
     from tips.bandit.statistics import Statistics
-
-RIDGE = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +57,7 @@ def form_posterior(statistics: Statistics, prior: Prior | None = None) -> Poster
     covariances = _inverse(precision)
     means = np.einsum("kij,kj->ki", covariances, shift)
     if len(means) == 1:
-        return Posterior(means[0], covariances[0], max(1.0, float(prior.strength[0])) + statistics.weight)
+        return Posterior(means[0], covariances[0], max(1.0, float(prior.observations[0])) + statistics.weight)
     evidence = prior.log_determinant - np.linalg.slogdet(precision)[1]
     evidence += ((means * shift).sum(axis=1) - prior.energy) / prior.noise
     logits = np.log(prior.share) + evidence / 2
@@ -66,9 +66,9 @@ def form_posterior(statistics: Statistics, prior: Prior | None = None) -> Poster
     mean = responsibility @ means
     apart = means - mean
     covariance = np.einsum("k,kij->ij", responsibility, covariances)
-    covariance += np.einsum("k,ki,kj->ij", responsibility, apart, apart)
-    strength = max(1.0, float(responsibility @ prior.strength))
-    return Posterior(mean, (covariance + covariance.T) / 2, strength + statistics.weight)
+    covariance += np.einsum("k,ki,kj->ij", responsibility, apart, apart) / prior.noise
+    worth = max(1.0, float(responsibility @ prior.observations))
+    return Posterior(mean, (covariance + covariance.T) / 2, worth + statistics.weight)
 
 
 def _inverse(precision: NDArray[np.float64]) -> NDArray[np.float64]:

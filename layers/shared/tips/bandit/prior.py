@@ -1,7 +1,7 @@
 """The population prior: what is known of a person before any reaction, from everybody else's.
 
-A prior is one or a few components, each the sums per observation of people of one kind, and a strength: how many of a
-person's own observations it is worth. `offline` fits it (`population.py`), the table carries it, policies use it.
+Of each weight it says what is usual and how many of a person's own observations of that feature (at value 1) the
+population is worth. `offline` fits it (`population.py`), the table carries it, policies use it.
 """
 
 from __future__ import annotations
@@ -13,64 +13,67 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tips.bandit.posterior import RIDGE
-from tips.bandit.statistics import map_matrix, map_vector
+from tips.bandit.statistics import map_vector
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+RIDGE = 1.0
+"""Strength, around zero, of a weight of which no prior says anything."""
 
 
 @dataclass(frozen=True, eq=False)
 class Prior:
     """A mixture of c components over the weights of a schema with d names.
 
-    share: (c,), sums to 1; strength: (c,), observations; count: (c,), observations behind each component;
-    xx: (c, d, d) and rx: (c, d), the population's sums per observation; noise: variance of a reward around its mean.
+    A person of component k has weights Normal(mean_k, noise * diag(1 / strength_k)). share: (c,), sums to 1; strength,
+    observations, and mean: (c, d); noise: variance of a reward around its mean. Raises `ValueError` if it is no such
+    thing.
     """
 
     names: tuple[str, ...]
     share: NDArray[np.float64]
     strength: NDArray[np.float64]
-    count: NDArray[np.float64]
-    xx: NDArray[np.float64]
-    rx: NDArray[np.float64]
+    mean: NDArray[np.float64]
     noise: float
     version: str = ""
 
+    def __post_init__(self) -> None:
+        shape = (len(self.share), len(self.names))
+        if self.strength.shape != shape or self.mean.shape != shape or not len(self.share):
+            raise ValueError(f"strength and mean of a prior must be {shape}")
+        if not (np.isfinite(self.mean).all() and np.isfinite(self.strength).all() and (self.strength > 0).all()):
+            raise ValueError("a prior's means must be finite, its strengths positive")
+        if not ((self.share > 0).all() and abs(self.share.sum() - 1.0) < 1e-6 and 0.0 < self.noise < np.inf):
+            raise ValueError("a prior's shares must be positive and sum to 1, its noise positive")
+
     def capped(self, max_strength: float) -> Prior:
-        """Return the prior with no component worth more than `max_strength` observations."""
-        return replace(self, strength=np.minimum(self.strength, max_strength))
+        """Return the prior with no weight worth more than `max_strength` observations, and none less than by ridge."""
+        return replace(self, strength=np.minimum(self.strength, max(max_strength, RIDGE)))
 
     def for_schema(self, names: Sequence[str]) -> Prior | None:
-        """Return the prior under another schema, by name; None when the two share no name."""
+        """Return the prior under another schema, by name: a new name has ridge's; None when the two share no name."""
         if tuple(names) == self.names:
             return self
         if not set(names) & set(self.names):
             return None
+        new = np.array([name not in self.names for name in names])
         return replace(
             self,
             names=tuple(names),
-            xx=np.stack([map_matrix(xx, self.names, names) for xx in self.xx]),
-            rx=np.stack([map_vector(rx, self.names, names) for rx in self.rx]),
+            strength=np.stack([map_vector(one, self.names, names) for one in self.strength]) + RIDGE * new,
+            mean=np.stack([map_vector(one, self.names, names) for one in self.mean]),
         )
 
     @cached_property
     def precision(self) -> NDArray[np.float64]:
-        """P: (c, d, d) = identity + strength * xx."""
-        return RIDGE * np.eye(len(self.names)) + self.strength[:, None, None] * self.xx
-
-    @cached_property
-    def mean(self) -> NDArray[np.float64]:
-        """m: (c, d), the ridge estimate from all observations behind each component."""
-        ridge = RIDGE / np.maximum(self.count, 1e-9)
-        system = self.xx + ridge[:, None, None] * np.eye(len(self.names))
-        mean: NDArray[np.float64] = np.linalg.solve(system, self.rx[:, :, None])[:, :, 0]
-        return mean
+        """P: (c, d, d) = diag(strength)."""
+        return self.strength[:, :, None] * np.eye(len(self.names))
 
     @cached_property
     def shift(self) -> NDArray[np.float64]:
         """P m: (c, d)."""
-        return np.einsum("kij,kj->ki", self.precision, self.mean)
+        return self.strength * self.mean
 
     @cached_property
     def energy(self) -> NDArray[np.float64]:
@@ -81,5 +84,11 @@ class Prior:
     @cached_property
     def log_determinant(self) -> NDArray[np.float64]:
         """log|P|: (c,)."""
-        determinant: NDArray[np.float64] = np.linalg.slogdet(self.precision)[1]
+        determinant: NDArray[np.float64] = np.log(self.strength).sum(axis=1)
         return determinant
+
+    @cached_property
+    def observations(self) -> NDArray[np.float64]:
+        """What each component is worth in observations of a person's own, over the features: (c,)."""
+        worth: NDArray[np.float64] = self.strength.mean(axis=1)
+        return worth

@@ -53,6 +53,8 @@ class ScoreContext(Body):
 
 
 def _distinct_ids(candidates: list[Candidate]) -> list[Candidate]:
+    if len({candidate.id for candidate in candidates}) == len(candidates):
+        return candidates
     seen: set[str] = set()
     for index, candidate in enumerate(candidates):
         if candidate.id in seen:

@@ -71,6 +71,33 @@ class Encoder:
     of_category: Callable[[CandidateLike], float] | None = None
 
 
+class Columns:
+    """The candidates of a decision as several schemas read them: what is a candidate's own is computed once for all.
+
+    `categories`: a candidate of each combination of kind, source and prompt version; `category`: of each candidate
+    the place of its own among them.
+    """
+
+    def __init__(self, candidates: Sequence[CandidateLike]) -> None:
+        self._candidates = candidates
+        self._values: dict[Callable[[CandidateLike], float], list[float]] = {}
+        self.categories: list[CandidateLike] = []
+        self.category: list[int] = []
+        places: dict[tuple[str | None, ...], int] = {}
+        for candidate in candidates:
+            place = places.setdefault((candidate.kind, candidate.source, candidate.prompt_version), len(places))
+            if place == len(self.categories):
+                self.categories.append(candidate)
+            self.category.append(place)
+
+    def values(self, function: Callable[[CandidateLike], float]) -> list[float]:
+        """Return what the function gives for each candidate."""
+        values = self._values.get(function)
+        if values is None:
+            values = self._values[function] = [function(candidate) for candidate in self._candidates]
+        return values
+
+
 class _Parts:
     """The distinct functions of some encoders, each to be called once, and for each encoder the places of its own.
 
@@ -113,19 +140,21 @@ class Schema:
     def _parts(self) -> _Parts:
         return _Parts(self.encoders)
 
-    def encode(self, situation: Situation, candidates: Sequence[CandidateLike]) -> NDArray[np.float64]:
+    def encode(self, situation: Situation, candidates: Sequence[CandidateLike] | Columns) -> NDArray[np.float64]:
         """Return X: (k, d) float64, one row per candidate, one column per encoder."""
+        columns = candidates if isinstance(candidates, Columns) else Columns(candidates)
         parts = self._parts
-        rows = []
-        alike: dict[tuple[str | None, ...], list[float]] = {}
-        for candidate in candidates:
-            category = candidate.kind, candidate.source, candidate.prompt_version
-            categorical = alike.get(category)
-            if categorical is None:
-                categorical = alike[category] = [1.0, *(function(candidate) for function in parts.of_category)]
-            rows.append([*categorical, *[function(candidate) for function in parts.of_candidate]])
         shared = [1.0, *(function(situation) for function in parts.of_situation)]
-        X = np.array(rows)[:, parts.candidate_places]
+        categorical = np.array(
+            [[1.0, *(function(one) for function in parts.of_category)] for one in columns.categories]
+        )
+        own = np.array([columns.values(function) for function in parts.of_candidate])
+        rows = (
+            np.concatenate((categorical[columns.category], own.T), axis=1)
+            if len(own)
+            else categorical[columns.category]
+        )
+        X = rows[:, parts.candidate_places]
         X *= [shared[place] for place in parts.situation_places]
         X += 0.0  # no negative zeros
         return X
@@ -166,7 +195,7 @@ def is_overdue(candidate: CandidateLike) -> float:
 
 
 def task_age(candidate: CandidateLike) -> float:
-    return clip(value_of(candidate.features, "task_age_days", 0.0), 0.0, 30.0) / 30.0
+    return min(max(value_of(candidate.features, "task_age_days", 0.0), 0.0), 30.0) / 30.0
 
 
 def priority(candidate: CandidateLike) -> float:

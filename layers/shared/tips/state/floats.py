@@ -10,9 +10,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+_FLOAT64 = np.dtype("<f8")
+
+
 def pack_floats(values: NDArray[np.float64]) -> bytes:
-    return np.ascontiguousarray(values, dtype="<f8").tobytes()
+    return values.astype(_FLOAT64, copy=False).tobytes()
 
 
 def unpack_floats(data: bytes) -> NDArray[np.float64]:
-    return np.frombuffer(data, dtype="<f8").astype(np.float64)
+    return np.frombuffer(data, dtype=_FLOAT64).astype(np.float64)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from ulid import ULID
 
@@ -74,6 +75,7 @@ def last_ulid_at(at_us: int) -> str:
     return str(ULID.from_bytes(milliseconds.to_bytes(6, "big") + b"\xff" * 10))
 
 
+@lru_cache(maxsize=256)
 def decided_at_us(decision_id: str) -> int:
     """Return the time of a decision in microseconds since 1970; raises `ValueError` if the id is not a ULID."""
     return int.from_bytes(ULID.from_str(decision_id).bytes[:6], "big") * 1000

@@ -1,0 +1,44 @@
+"""The Markdown of what `bench.speed` measured."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def markdown(result: dict[str, Any]) -> str:
+    """Return both tables. result: what `bench.speed.speed` returned, or its JSON."""
+    bar = result["bar"]
+    size = f"{result['rounds']} rounds of {result['calls_per_round']} calls each in turn"
+    return "\n\n".join(
+        (
+            f"### The whole warm `/score` handler, {result['candidates']} candidates\n\n"
+            "Over a floor with the same two DynamoDB calls and the same answer size and no logic; median of "
+            f"{size}, with quartiles. At most {bar['ratio']} is asked: {'met' if bar['met'] else 'not met'}.",
+            _handler(result["handler"]),
+            f"### Choosing: from features to a distribution over {result['candidates']} candidates\n\n"
+            f"Median of {size}. Vowpal Wabbit's and MABWiser's models are trained on as many reactions as ours.",
+            _choosing(result["choosing"]),
+        )
+    )
+
+
+def _handler(rows: list[dict[str, Any]]) -> str:
+    lines = [
+        "| policy | shadows | handler, µs | floor, µs | ratio | quartiles | processor time alone |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for row in rows:
+        lines.append(
+            f"| {row['policy']} | {', '.join(row['shadows']) or 'none'} | {row['score_us']:.0f} | {row['floor_us']:.0f} "
+            f"| **{row['ratio']:.2f}** | {row['low']:.2f} to {row['high']:.2f} | {row['processor']:.2f} |"
+        )
+    return "\n".join(lines)
+
+
+def _choosing(rows: list[dict[str, Any]]) -> str:
+    lines = ["| | µs | times ours | quartiles |", "| --- | ---: | ---: | ---: |"]
+    for row in rows:
+        lines.append(
+            f"| {row['name']} | {row['us']:.0f} | {row['ratio']:.2f} | {row['low']:.2f} to {row['high']:.2f} |"
+        )
+    return "\n".join(lines)

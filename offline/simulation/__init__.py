@@ -1,0 +1,1 @@
+"""A simulated population: what people of several kinds like to be shown, and how they react."""
