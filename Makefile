@@ -12,11 +12,11 @@ export PY ARCH
 export UV_PYTHON_DOWNLOADS := never# an interpreter is found, never fetched
 
 # The layer's package, and the repository itself for devstack and tests. Functions are loaded from their own folders.
-demo dev test ci-full bench-learning: export PYTHONPATH := $(CURDIR)/layers/shared:$(CURDIR)
+demo dev test ci-full bench: export PYTHONPATH := $(CURDIR)/layers/shared:$(CURDIR)
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help demo dev test ci-full bench-learning lint format validate build lock audit clean env env-sam env-bench
+.PHONY: help demo dev test ci-full bench lint format validate build lock audit clean env env-sam env-bench
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-16s %s\n", $$1, $$2}'
@@ -36,8 +36,9 @@ test: env env-sam ## all tests; ARGS="-k word" is passed on to pytest
 ci-full: env env-sam ## the same with the tests marked `long`
 	$(PYTHON) -m pytest $(PARALLEL) -m "" $(ARGS)
 
-bench-learning: env-bench ## how well the policies learn, beside their peers: bench/learning.json; ARGS=--quick
-	$(BENCH_PYTHON) -m bench.learning --out bench/learning.json $(ARGS)
+bench: env-bench ## all measurements beside the peers: bench/results.json, results.md; ARGS=--quick for a trial elsewhere
+	$(BENCH_PYTHON) -m bench $(ARGS)
+
 
 lint: env ## formatting, ruff, mypy strict; changes nothing
 	$(PYTHON) -m ruff format --check .

@@ -26,8 +26,10 @@ from tips.bandit.registry import POLICIES
 from tips.bandit.statistics import Statistics
 from tips.contracts.configuration import Configuration
 from tips.features.vectors import Candidate, Schema, Situation
+from tips.settings import Settings
 from tips.state import keys
 from tips.state.learning import learning_item
+from tips.state.table import Table
 
 TABLE = "tips"
 USER = "user-7f3a9c52"
@@ -135,11 +137,16 @@ def _base64(value: bytes) -> str:
 
 @dataclass(frozen=True)
 class Case:
-    """Two handlers that make the same two calls for the same event; the floor does nothing else."""
+    """Handlers that make the same two calls for the same event.
+
+    The floor does nothing else: FastAPI, Mangum and botocore as they come. The bare one is spared what we spare
+    ourselves: its answer is bytes already, and its clients have our settings.
+    """
 
     table: InstantDynamoDB
     score: Invoke
     floor: Invoke
+    bare: Invoke
 
 
 @contextmanager
@@ -159,46 +166,57 @@ def case(policy: str = "igw-ucb", shadows: Sequence[str] = ("egreedy-v2",)) -> I
         body = json.loads(answer["body"])
         if body["degraded"] or not body["logged"] or body["policy"] != policy:
             raise RuntimeError(f"not the answer to measure: {answer['body'][:300]}")
-        floor_handler = floor_app(table.endpoint, table.exchanges(), answer["body"].encode())
+        exchanges = table.exchanges()
 
-        def floor() -> dict[str, Any]:
-            floored: dict[str, Any] = floor_handler(event, LambdaContext("ScoreFunction"))
-            return floored
+        def caller(answered: dict[str, Any] | bytes) -> Invoke:
+            floor_handler = floor_app(table.endpoint, exchanges, answered)
 
-        yield Case(table, score, floor)
+            def floor() -> dict[str, Any]:
+                floored: dict[str, Any] = floor_handler(event, LambdaContext("ScoreFunction"))
+                return floored
+
+            return floor
+
+        yield Case(table, score, caller(body), caller(answer["body"].encode()))
 
 
-def floor_app(endpoint: str, exchanges: Sequence[Exchange], answer: bytes) -> Callable[[Any, Any], Any]:
-    """Return FastAPI behind Mangum that reads its body as JSON, repeats the two calls and sends prebuilt bytes.
+def floor_app(
+    endpoint: str, exchanges: Sequence[Exchange], answer: dict[str, Any] | bytes
+) -> Callable[[Any, Any], Any]:
+    """Return FastAPI behind Mangum that reads its body as JSON, repeats the two calls and gives a prebuilt answer.
 
-    Both clients are configured as `tips.state.table` configures them; their arguments are prebuilt, too.
+    answer: a dictionary, which FastAPI writes as it writes every answer, or the bytes themselves; then the clients have
+    the settings of ours, else botocore's own. Their arguments are prebuilt, too.
     """
-    reads, writes = (_client(endpoint) for _ in range(2))
+    config = _as_ours() if isinstance(answer, bytes) else Config()
+    reads, writes = (_client(endpoint, config) for _ in range(2))
     read, write = (_arguments(json.loads(one.body)) for one in exchanges)
     app = FastAPI(openapi_url=None)
 
     @app.post("/score")
-    async def score(request: dict[str, Any]) -> Response:
+    async def score(request: dict[str, Any]) -> Any:
         reads.batch_get_item(**read)
         writes.batch_write_item(**write)
-        return Response(answer, media_type="application/json")
+        return Response(answer, media_type="application/json") if isinstance(answer, bytes) else answer
 
     return Mangum(app, lifespan="off")
 
 
-def _client(endpoint: str) -> Any:
-    seconds = float(BUDGET_MS) / 1000
-    return Session().create_client(
-        "dynamodb",
-        region_name=REGION,
-        endpoint_url=endpoint,
-        config=Config(
-            connect_timeout=seconds,
-            read_timeout=seconds,
-            retries={"total_max_attempts": 1},
-            parameter_validation=False,
-            tcp_keepalive=True,
-        ),
+def _client(endpoint: str, config: Config) -> Any:
+    return Session().create_client("dynamodb", region_name=REGION, endpoint_url=endpoint, config=config)
+
+
+def _as_ours() -> Config:
+    """Return the settings that `tips.state.table` gives its clients."""
+    client: Any = Table(Settings(dynamodb_endpoint="http://127.0.0.1:1"), float(BUDGET_MS))._client
+    config: Any = client.meta.config
+    return Config(
+        connect_timeout=config.connect_timeout,
+        read_timeout=config.read_timeout,
+        retries={"total_max_attempts": 1},
+        parameter_validation=config.parameter_validation,
+        tcp_keepalive=config.tcp_keepalive,
+        user_agent=config.user_agent,
     )
 
 

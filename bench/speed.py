@@ -34,7 +34,8 @@ def handler(*, rounds: int, per_round: int) -> list[dict[str, Any]]:
     rows = []
     for shadows in SHADOWS:
         with case("igw-ucb", shadows) as measured:
-            times = interleaved({"score": measured.score, "floor": measured.floor}, rounds=rounds, per_round=per_round)
+            sides = {"score": measured.score, "floor": measured.floor, "bare": measured.bare}
+            times = interleaved(sides, rounds=rounds, per_round=per_round)
             calls = [(one.operation, one.received, one.answered) for one in measured.table.exchanges()[-2:]]
         rows.append(
             {
@@ -44,6 +45,7 @@ def handler(*, rounds: int, per_round: int) -> list[dict[str, Any]]:
                 "floor_us": times["floor"].median(),
                 "calls": [dict(zip(("operation", "sent", "answered"), call, strict=True)) for call in calls],
                 **ratio(times["score"], times["floor"]),
+                "over_bare": ratio(times["score"], times["bare"])["ratio"],
             }
         )
     return rows

@@ -29,7 +29,7 @@ from tips.contracts.scoring import (
     ScoreResponse,
 )
 from tips.errors import InvalidField, NotFound, TableUnavailable
-from tips.http import create_app, create_handler
+from tips.http import DirectRoute, create_app, create_handler
 from tips.scoring import Scorer
 from tips.settings import Settings
 from tips.state import bridge_health, decisions, erasure, learning, reactions, waits
@@ -67,14 +67,21 @@ def build(settings: Settings) -> FastAPI:
     table = Table(settings, timeout_ms=deadline_ms / 2)
     app = create_app("Score", tips.__version__)
 
-    def add_policy_routes(suffix: str, named: str | None) -> None:
-        @app.post(f"/score{suffix}", response_model=ScoreResponse)
+    def add_deciding_routes(suffix: str, named: str | None) -> None:
         async def score(request: ScoreRequest) -> Response:
             if named is not None and request.policy not in (None, named):
                 raise InvalidField(f"the path names the policy {named}", field="policy")
             answer = scorer.score(request, request.policy or named)
-            # What FastAPI would make of it, without looking at every value once more.
-            return Response(to_json(vars(answer), exclude_none=True), media_type="application/json")
+            given = {name: value for name, value in vars(answer).items() if value is not None}
+            return Response(to_json(given), media_type="application/json")
+
+        app.router.add_api_route(
+            f"/score{suffix}",
+            score,
+            methods=["POST"],
+            response_model=ScoreResponse,
+            route_class_override=DirectRoute,
+        )
 
         @app.post(f"/reward{suffix}", response_model_exclude_none=True)
         async def reward(request: RewardRequest) -> RewardResponse:
@@ -85,6 +92,7 @@ def build(settings: Settings) -> FastAPI:
             telemetry.count(outcome.metric)
             return RewardResponse(applied=outcome.applied, reason=outcome.reason, reward=report.value)
 
+    def add_stats_route(suffix: str, named: str | None) -> None:
         @app.get(f"/stats{suffix}/{{user_id:text}}")
         async def stats(user_id: UserId) -> StatsResponse:
             if named is None:
@@ -92,8 +100,11 @@ def build(settings: Settings) -> FastAPI:
             policy = policy_named(named or scorer.active_policy())
             return stats_view(user_id, policy, learning.read(table, user_id))
 
+    # In the order of how much they are asked for: a request is held against one route after the other.
+    for suffix, named in reversed([*POLICY_PATHS.items()]):
+        add_deciding_routes(suffix, named)
     for suffix, named in POLICY_PATHS.items():
-        add_policy_routes(suffix, named)
+        add_stats_route(suffix, named)
 
     @app.post("/activate", response_model_exclude_none=True)
     async def activate(request: ActivateRequest) -> ActivateResponse:

@@ -28,7 +28,7 @@ def count(name: str, value: float = 1) -> None:
 def flush() -> None:
     """Print what was counted since the last call as one EMF line; call at the end of each invocation.
 
-    The line is that of Powertools' Metrics, which takes a fortieth of a whole `/score` to make it.
+    The line is that of Powertools' Metrics, which would take a fortieth of a whole `/score` to make it.
     """
     if not _counts:
         return

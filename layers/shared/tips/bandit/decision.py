@@ -47,7 +47,7 @@ class Evaluation:
 
 @dataclass(frozen=True, eq=False)
 class Decision:
-    """One decision as it is remembered. `candidates` are dictionaries without content, in request order.
+    """One decision as it is remembered. `candidates`: dictionaries without content, in request order; None: not given.
 
     policy: the one that chose; `evaluations` holds it and the shadows. epoch: the user's learning epoch, None when the
     table could not be read. experiments: arm by experiment. reward_wait_us: how long a reaction is in time.
@@ -80,8 +80,8 @@ class Decision:
     @property
     def explored(self) -> bool:
         """Whether the candidate shown is not one that the policy held best."""
-        score = self.active.distribution.score
-        return bool(score[self.chosen] < score.max())
+        score = self.active.distribution.score.tolist()
+        return bool(score[self.chosen] < max(score))
 
 
 def replay(

@@ -26,6 +26,4 @@ class EpsilonGreedy(Policy):
         return {"epsilon": self.epsilon}
 
     def replay(self, mean: NDArray[np.float64], width: NDArray[np.float64], parameters: Parameters) -> Distribution:
-        epsilon = parameters["epsilon"]
-        propensity = epsilon / len(mean) + (1 - epsilon) * uniform_over_best(mean)
-        return Distribution(mean, width, mean, propensity)
+        return Distribution(mean, width, mean, uniform_over_best(mean, parameters["epsilon"]))

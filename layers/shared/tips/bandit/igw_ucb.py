@@ -39,6 +39,5 @@ class InverseGapUCB(Policy):
 
     def replay(self, mean: NDArray[np.float64], width: NDArray[np.float64], parameters: Parameters) -> Distribution:
         score = mean + parameters["alpha"] * width
-        explore = parameters["min_explore"]
-        propensity = (1.0 - explore) * inverse_gap_weighting(score, parameters["gamma"]) + explore / len(score)
+        propensity = inverse_gap_weighting(score, parameters["gamma"], parameters["min_explore"])
         return Distribution(mean, width, score, propensity)

@@ -62,25 +62,31 @@ def normalised(weights: NDArray[np.float64]) -> NDArray[np.float64]:
     return weights / math.fsum(weights)
 
 
-def uniform_over_best(score: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the greedy distribution: all mass on the highest score, shared equally by exact ties. score: (k,)."""
+def uniform_over_best(score: NDArray[np.float64], epsilon: float = 0.0) -> NDArray[np.float64]:
+    """Return the greedy distribution: all mass on the highest score, shared equally by exact ties. score: (k,).
+
+    epsilon: share of the probability that is spread over all alike.
+    """
+    # Lists, because for so few numbers several operations on arrays take longer.
     scores = score.tolist()
     best = max(scores)
-    share = 1.0 / scores.count(best)
-    return np.array([share if one == best else 0.0 for one in scores])
+    spread = epsilon / len(scores)
+    share = spread + (1.0 - epsilon) * (1.0 / scores.count(best))
+    return np.array([share if one == best else spread for one in scores])
 
 
-def inverse_gap_weighting(score: NDArray[np.float64], gamma: float) -> NDArray[np.float64]:
+def inverse_gap_weighting(score: NDArray[np.float64], gamma: float, epsilon: float = 0.0) -> NDArray[np.float64]:
     """Return p: (k,) = 1 / (k + gamma * gap) for all but the best, which takes the rest; exact ties share it.
 
     score: (k,); gap: how far a score is below the best one. Every p is at least 1 / (k + gamma * largest gap).
+    epsilon: share of the probability that is spread over all alike.
     Source: Abe & Long 1999; Foster & Rakhlin 2020 (arXiv:2002.04926), algorithm 1.
     """
-    # Lists, because for so few numbers ten operations on arrays take longer.
     scores = score.tolist()
     best, k = max(scores), len(scores)
     gaps = [best - one for one in scores]
     propensity = [1.0 / (k + gamma * gap) for gap in gaps]
     rest = 1.0 - math.fsum(p for p, gap in zip(propensity, gaps, strict=True) if gap)
     share = rest / gaps.count(0.0)
-    return np.array([p if gap else share for p, gap in zip(propensity, gaps, strict=True)])
+    spread, weighted = epsilon / k, 1.0 - epsilon
+    return np.array([weighted * (p if gap else share) + spread for p, gap in zip(propensity, gaps, strict=True)])

@@ -51,7 +51,8 @@ def form_posterior(statistics: Statistics, prior: Prior | None = None) -> Poster
     """Return the posterior. statistics: as of now (`Statistics.as_of`); prior: of the same schema, None for ridge."""
     if prior is None:
         covariance = _inverse(ridge(len(statistics.rx)) + statistics.xx)
-        return Posterior(covariance @ statistics.rx, covariance, 1.0 + statistics.weight)
+        mean = np.einsum("ij,j->i", covariance, statistics.rx)
+        return Posterior(mean, covariance, 1.0 + statistics.weight)
     precision = prior.precision + statistics.xx
     shift = prior.shift + statistics.rx
     covariances = _inverse(precision)

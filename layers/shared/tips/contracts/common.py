@@ -48,7 +48,7 @@ class _Feature:
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
         number = core_schema.float_schema(strict=True, allow_inf_nan=False)
         return core_schema.custom_error_schema(
-            core_schema.union_schema([core_schema.bool_schema(strict=True), number], mode="left_to_right"),
+            core_schema.union_schema([number, core_schema.bool_schema(strict=True)], mode="left_to_right"),
             "feature_value",
             custom_error_message="must be a finite number or a boolean",
         )

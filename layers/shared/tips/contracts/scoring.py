@@ -39,8 +39,10 @@ class Candidate(Body):
     features: CandidateFeatures = Field(default_factory=dict)
 
     def without_content(self) -> dict[str, Any]:
-        """Return what may be remembered of the candidate, as far as it was given."""
-        return {name: value for name, value in vars(self).items() if value is not None and name != "content"}
+        """Return what may be remembered of the candidate; None: not given."""
+        kept = vars(self).copy()
+        del kept["content"]
+        return kept
 
 
 class ScoreContext(Body):

@@ -145,17 +145,13 @@ class Schema:
         columns = candidates if isinstance(candidates, Columns) else Columns(candidates)
         parts = self._parts
         shared = [1.0, *(function(situation) for function in parts.of_situation)]
-        categorical = np.array(
-            [[1.0, *(function(one) for function in parts.of_category)] for one in columns.categories]
-        )
-        own = np.array([columns.values(function) for function in parts.of_candidate])
-        rows = (
-            np.concatenate((categorical[columns.category], own.T), axis=1)
-            if len(own)
-            else categorical[columns.category]
-        )
-        X = rows[:, parts.candidate_places]
-        X *= [shared[place] for place in parts.situation_places]
+        by_category = [[1.0, *(function(one) for function in parts.of_category)] for one in columns.categories]
+        rows = np.array(by_category).take(columns.category, axis=0)
+        if parts.of_candidate:
+            own = np.array([columns.values(function) for function in parts.of_candidate])
+            rows = np.concatenate((rows, own.T), axis=1)
+        X = rows.take(parts.candidate_places, axis=1)
+        X *= np.array([shared[place] for place in parts.situation_places])
         X += 0.0  # no negative zeros
         return X
 

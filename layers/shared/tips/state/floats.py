@@ -18,4 +18,5 @@ def pack_floats(values: NDArray[np.float64]) -> bytes:
 
 
 def unpack_floats(data: bytes) -> NDArray[np.float64]:
-    return np.frombuffer(data, dtype=_FLOAT64).astype(np.float64)
+    """Return the floats; not to be written to."""
+    return np.frombuffer(data, dtype=_FLOAT64).astype(np.float64, copy=False)

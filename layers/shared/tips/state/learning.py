@@ -71,7 +71,7 @@ def unpack_statistics(data: bytes) -> SchemaLearning:
         raise ValueError(f"statistics of dimension {d} hold {len(numbers)} numbers and {len(names)} names")
     if not (np.isfinite(numbers).all() and all(map(math.isfinite, (weight, rr, cumulative)))):
         raise ValueError("statistics are not finite")
-    xx = numbers[_places_in_triangle(d)]
+    xx = numbers.take(_places_in_triangle(d))
     statistics = Statistics(
         xx, numbers[triangle:], weight, rr, pulls, without, cumulative, half_life=half_life, landmark=landmark
     )

@@ -13,7 +13,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, ConnectTimeoutError, EndpointConnectionError
 from botocore.session import Session
 
-from tips import telemetry
+from tips import __version__, telemetry
 from tips.errors import ConditionNotMet, TableUnavailable, WriteConflict
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ class Table:
                 retries={"total_max_attempts": 1},
                 parameter_validation=False,
                 tcp_keepalive=True,
+                user_agent=f"oo-tips/{__version__}",  # its own is put together anew for every call
             ),
         )
 
