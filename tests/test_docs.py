@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
+from bench import __main__ as everything
 from devstack.stack import Stack
 from tests.conftest import LocalTable
 from tips.bandit.registry import POLICIES
@@ -71,6 +72,16 @@ def test_engine_lists_every_component_with_its_definition() -> None:
     for encoder in CROSSED_V3.encoders:
         assert f"| `{encoder.name}` | {encoder.definition} |" in page
     assert all(f"`{name}`" in page for name in POLICIES)
+
+
+def test_readme_quotes_the_measurements_as_they_were_taken() -> None:
+    readme = (ROOT / "README.md").read_text()
+    measured = readme[readme.index("## Measured") : readme.index("## Map")]
+    results = (ROOT / "bench" / "results.md").read_text().splitlines()
+    rows = [line for line in measured.splitlines() if line.startswith("|")]
+    assert len(rows) > 20
+    assert set(rows) <= set(results)
+    assert everything.markdown(json.loads((ROOT / "bench" / "results.json").read_text())).splitlines() == results
 
 
 def test_there_are_examples() -> None:

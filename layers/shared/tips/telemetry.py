@@ -17,12 +17,12 @@ logging.getLogger("mangum").setLevel(logging.CRITICAL)
 _service = os.environ.get("POWERTOOLS_SERVICE_NAME", "tips")
 logger = Logger(service=_service)
 _namespace = os.environ.get("POWERTOOLS_METRICS_NAMESPACE", "oO/Tips")
-_counts: dict[str, float] = {}
+_counts: dict[str, list[float]] = {}
 
 
 def count(name: str, value: float = 1) -> None:
     """Add `value` to the metric `name`, which must come from a closed set, never from a request's text."""
-    _counts[name] = _counts.get(name, 0) + value
+    _counts.setdefault(name, [0.0])[0] += value
 
 
 def flush() -> None:
@@ -35,7 +35,7 @@ def flush() -> None:
     metrics = [{"Name": name, "Unit": "Count"} for name in _counts]
     directive = {"Namespace": _namespace, "Dimensions": [["service"]], "Metrics": metrics}
     metadata = {"Timestamp": time.time_ns() // 1_000_000, "CloudWatchMetrics": [directive]}
-    print(json.dumps({"_aws": metadata, "service": _service, **_counts}))
+    print(json.dumps({"_aws": metadata, "service": _service, **_counts}, separators=(",", ":")))
     _counts.clear()
 
 
