@@ -243,6 +243,7 @@ def test_the_tables_show_every_figure_beside_the_published_ones() -> None:
             assert len({line.count("|") for line in block.splitlines()}) == 1, block
 
 
+@pytest.mark.long
 def test_a_quick_run_measures_the_product_without_any_peer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     begun = time.monotonic()
     out = tmp_path / "learning.json"

@@ -10,6 +10,7 @@ import pytest
 from bench import mission
 
 
+@pytest.mark.long
 def test_a_quick_run_gives_json_and_tables(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "mission.json"
     assert mission.main(["--quick", "--out", str(out)]) == 0

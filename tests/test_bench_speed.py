@@ -64,6 +64,7 @@ def test_what_is_measured_is_a_whole_warm_decision(measured_case: Case) -> None:
     assert all("C#CONFIG" not in one.body for one in reads)
 
 
+@pytest.mark.long
 def test_a_quick_run_reports_all_that_the_tables_need(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "speed.json"
     assert speed.main(["--quick", "--out", str(out)]) == 0
