@@ -22,7 +22,7 @@ from tips.bandit.learning import KEPT_US, Lesson, Logged, SchemaLearning, UserLe
 from tips.bandit.policy import Policy
 from tips.bandit.statistics import Statistics, map_statistics, map_vector
 from tips.features.crossed_v3 import CROSSED_V3
-from tips.features.vectors import EGREEDY_V1, EGREEDY_V2, LINUCB, Schema
+from tips.features.vectors import EGREEDY_V1, EGREEDY_V2, LINUCB, Encoder, Schema
 from tips.state import keys, learning, reactions
 from tips.state.reactions import Report
 from tips.state.table import Table
@@ -283,3 +283,24 @@ def test_a_schema_begins_with_the_statistics_that_share_most_with_it(score: Any,
     hour = [LINUCB.names.index(name) for name in ("hour_sin", "hour_cos")]
     np.testing.assert_allclose(linucb.rx[hour], 0.5 * np.array(_reference(LINUCB, CANDIDATES[0]))[hour], atol=1e-12)
     assert linucb.weight == 2
+
+
+def test_what_did_not_come_along_is_not_revised() -> None:
+    """Learned under `a`, which shares more with the third schema than with the one that it came there through."""
+    first, second, third = (
+        Schema(name, tuple(Encoder(part, part) for part in parts))
+        for name, parts in (("first", "abc"), ("second", "ade"), ("third", "abde"))
+    )
+
+    def lesson(schema: Schema, **fields: Any) -> Lesson:
+        logged = {schema.hash: Logged(schema.names, np.ones(schema.dimension))}
+        return Lesson(0, logged, (schema,), **{"new": 0.0, **fields})
+
+    known = UserLearning()
+    for schema, reward in ((first, 1.0), (second, 0.0), (third, 0.0)):
+        known = taught(known, lesson(schema, new=reward), 0, 0)
+        known = dataclasses.replace(known, revision=known.revision + 1)
+    np.testing.assert_array_equal(known.statistics(third).rx, [1, 0, 0, 0])
+    known = taught(known, lesson(first, old=1.0, new=-1.0, learned_in=1), 0, 0)
+    np.testing.assert_array_equal(known.statistics(third).rx, [-1, 0, 0, 0])
+    np.testing.assert_array_equal(known.statistics(first).rx, [-1, -1, -1])
