@@ -71,11 +71,13 @@ def measure(module: str, quick: bool) -> dict[str, Any]:
 def markdown(results: dict[str, Any]) -> str:
     """Return all tables, with what they were measured on. results: what is in results.json."""
     on = results["machine"]
+    earlier = [title for module, title, _ in PARTS if module in results.get("earlier", ())]
+    apart = f" Of an earlier run, by itself: {', '.join(earlier)}." if earlier else ""
     libraries = ", ".join(f"{name} {version}" for name, version in on["versions"].items())
     parts = [
         "# Measurements",
         f"Written by `make bench`{' (quick: too short to mean anything)' if results['quick'] else ''}, {on['date']}: "
-        f"{on['processor']}, {on['cores']} cores, {on['system']}, Python {on['python']}; {libraries}.",
+        f"{on['processor']}, {on['cores']} cores, {on['system']}, Python {on['python']}; {libraries}.{apart}",
     ]
     for module, title, renderer in PARTS:
         where, _, name = renderer.partition(":")
@@ -87,13 +89,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="a small run, to see that everything works")
     parser.add_argument("--into", type=Path, help="folder for results.json and results.md")
+    parser.add_argument(
+        "--earlier", action="append", default=[], metavar="MODULE=FILE", help="take a part from what it wrote before"
+    )
     options = parser.parse_args(arguments)
+    earlier = dict(one.split("=", 1) for one in options.earlier)
     if options.quick and options.into is None:
         options.into = Path(tempfile.mkdtemp(prefix="bench-"))
     folder: Path = options.into or HERE
-    results: dict[str, Any] = {"quick": options.quick, "machine": machine()}
+    results: dict[str, Any] = {"quick": options.quick, "machine": machine(), "earlier": list(earlier)}
     for module, *_ in PARTS:
-        results[module] = measure(module, options.quick)
+        if module in earlier:
+            results[module] = json.loads(Path(earlier[module]).read_text())
+        else:
+            results[module] = measure(module, options.quick)
     tables = markdown(results)
     (folder / "results.json").write_text(json.dumps(results, indent=1) + "\n")
     (folder / "results.md").write_text(tables)
