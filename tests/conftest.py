@@ -32,7 +32,19 @@ hypothesis.settings.load_profile("any-machine")
 _load_numbers = itertools.count(1)
 
 # What would make a test depend on the machine that runs it.
-_FOREIGN_VARIABLES = ("AWS_", "LITELLM_", "NATS_", "DEV_", "SCORE_", "POWERTOOLS_", "CONFIG_", "PRIOR_", "REWARD_")
+_FOREIGN_VARIABLES = (
+    "AWS_",
+    "LITELLM_",
+    "NATS_",
+    "DEV_",
+    "SCORE_",
+    "POWERTOOLS_",
+    "CONFIG_",
+    "PRIOR_",
+    "REWARD_",
+    "GENERATE_",
+    "CAP_",
+)
 _LOCAL_ENVIRONMENT = {
     "AWS_ACCESS_KEY_ID": "local",
     "AWS_SECRET_ACCESS_KEY": "local",
@@ -43,6 +55,7 @@ _LOCAL_ENVIRONMENT = {
     "OPENBLAS_NUM_THREADS": "1",
     "SCORE_READ_BUDGET_MS": "2000",  # moto is slow
     "SCORE_WRITE_BUDGET_MS": "2000",
+    "GENERATE_TABLE_BUDGET_MS": "2000",
 }
 bypass_for_loopback()
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # read when numpy is first imported
@@ -52,7 +65,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # read when numpy is first i
 def _isolated_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     own = (
         *("TABLE_NAME", "DYNAMODB_ENDPOINT", "ACTIVE_POLICY", "DEFAULT_PROMPT_VERSION", "TABLE_DEADLINE_MS"),
-        *("DEFAULT_REWARD", "HALF_LIFE_DAYS", "MIN_EXPLORE"),
+        *("DEFAULT_REWARD", "HALF_LIFE_DAYS", "MIN_EXPLORE", "MLFLOW_TRACKING_URI"),
     )
     for name in list(os.environ):
         if name in own or name.startswith(_FOREIGN_VARIABLES):

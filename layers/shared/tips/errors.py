@@ -10,10 +10,12 @@ class ServiceError(Exception):
     code = "internal_error"
     retry_after_sec: int | None = None
 
-    def __init__(self, message: str, *, field: str | None = None) -> None:
+    def __init__(self, message: str, *, field: str | None = None, retry_after_sec: int | None = None) -> None:
         super().__init__(message)
         self.message = message
         self.field = field
+        if retry_after_sec is not None:
+            self.retry_after_sec = retry_after_sec
 
 
 class MalformedRequest(ServiceError):
@@ -38,6 +40,28 @@ class InvalidField(ServiceError):
 
     status = 422
     code = "invalid_field"
+
+
+class CapReached(ServiceError):
+    """A daily cap on tokens or money is used up, a person's or everybody's; `retry_after_sec`: until it resets."""
+
+    status = 429
+    code = "cap_reached"
+
+
+class ModelUnusable(ServiceError):
+    """A model answered, but never with a tip that can be shown."""
+
+    status = 502
+    code = "model_unusable"
+
+
+class ModelUnavailable(ServiceError):
+    """No model could be reached in the time there was, or none may be called now."""
+
+    status = 503
+    code = "model_unavailable"
+    retry_after_sec = 5
 
 
 class TableUnavailable(ServiceError):

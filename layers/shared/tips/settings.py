@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import re
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Self
+from dataclasses import dataclass, field
+from typing import Self, TypeVar
 
 
 def _number(
@@ -40,6 +41,46 @@ def _duration_sec(env: Mapping[str, str], name: str, default: float, *, minimum:
     if not minimum <= value < math.inf:
         raise ValueError(f"{name} must be seconds, or a number with s, m, h or d, at least {minimum:g} s, not {raw!r}")
     return value
+
+
+T = TypeVar("T", bound=bool | None)
+
+
+def _switch(env: Mapping[str, str], name: str, default: T) -> bool | T:
+    raw = env.get(name, "").strip().lower()
+    if raw in ("", "auto"):
+        return default
+    if raw not in ("true", "false", "on", "off", "1", "0"):
+        raise ValueError(f"{name} must be true or false, not {raw!r}")
+    return raw in ("true", "on", "1")
+
+
+def _names(env: Mapping[str, str], name: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(part.strip() for part in env.get(name, "").split(",") if part.strip()))
+
+
+def _positive(env: Mapping[str, str], name: str) -> float | None:
+    """Read a number; nothing or 0 is None."""
+    return _number(env, name, 0, minimum=0) or None
+
+
+def _whole(env: Mapping[str, str], name: str) -> int | None:
+    value = _positive(env, name)
+    if value is not None and not value.is_integer():
+        raise ValueError(f"{name} must be a whole number, not {env[name]!r}")
+    return None if value is None else int(value)
+
+
+def _prices(env: Mapping[str, str], name: str) -> dict[str, tuple[float, float]]:
+    """Read {"model": [USD per million prompt tokens, per million completion tokens]}."""
+    raw = env.get(name, "").strip() or "{}"
+    try:
+        prices = {model: (float(prompt), float(completion)) for model, (prompt, completion) in json.loads(raw).items()}
+    except (ValueError, TypeError, AttributeError):
+        prices = {"": (-1.0, -1.0)}
+    if not all(0 <= price < math.inf for pair in prices.values() for price in pair):
+        raise ValueError(f'{name} must be JSON such as {{"tip-generator": [0.15, 0.60]}}: USD per million tokens')
+    return prices
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +116,25 @@ class Settings:
     litellm_api_key: str | None = None
     litellm_model: str | None = None
     """A direct LiteLLM model name, or with `litellm_url` the alias to ask for."""
+    litellm_fallback_models: tuple[str, ...] = ()
+    """Asked in this order when the first model fails; each is named as `litellm_model` is."""
+    litellm_json_schema: bool | None = None
+    """Whether the models take a JSON schema for their answer; None: as LiteLLM knows them, and an alias does not."""
+    litellm_prices: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    """USD per million prompt and completion tokens, by model; of others, what LiteLLM or its proxy says."""
     litellm_try_timeout: float = 8.0
     litellm_total_timeout: float = 18.0
+    generate_fallback: bool = True
+    """Whether the person's own tasks, turned into tips by `local/template`, stand in for a model that fails."""
+    generate_table_budget_ms: float = 200.0
+    """Of each call that `generate` makes to the table."""
+    cap_user_tokens: int | None = None
+    """Tokens of one person in one day (UTC); None: no cap."""
+    cap_user_usd: float | None = None
+    cap_total_tokens: int | None = None
+    cap_total_usd: float | None = None
+    cap_fallback: bool = False
+    """Whether a cap that is reached is answered by `local/template` and not by 429."""
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] | None = None) -> Self:
@@ -107,6 +165,18 @@ class Settings:
             litellm_url=text("LITELLM_URL"),
             litellm_api_key=text("LITELLM_API_KEY"),
             litellm_model=text("LITELLM_MODEL"),
+            litellm_fallback_models=_names(env, "LITELLM_FALLBACK_MODELS"),
+            litellm_json_schema=_switch(env, "LITELLM_JSON_SCHEMA", default.litellm_json_schema),
+            litellm_prices=_prices(env, "LITELLM_PRICES"),
             litellm_try_timeout=_number(env, "LITELLM_TRY_TIMEOUT_SEC", default.litellm_try_timeout, minimum=0.1),
             litellm_total_timeout=_number(env, "LITELLM_TOTAL_TIMEOUT_SEC", default.litellm_total_timeout, minimum=0.1),
+            generate_fallback=_switch(env, "GENERATE_FALLBACK", default.generate_fallback),
+            generate_table_budget_ms=_number(
+                env, "GENERATE_TABLE_BUDGET_MS", default.generate_table_budget_ms, minimum=1
+            ),
+            cap_user_tokens=_whole(env, "CAP_USER_TOKENS_PER_DAY"),
+            cap_user_usd=_positive(env, "CAP_USER_USD_PER_DAY"),
+            cap_total_tokens=_whole(env, "CAP_TOTAL_TOKENS_PER_DAY"),
+            cap_total_usd=_positive(env, "CAP_TOTAL_USD_PER_DAY"),
+            cap_fallback=_switch(env, "CAP_FALLBACK", default.cap_fallback),
         )

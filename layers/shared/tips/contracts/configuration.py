@@ -20,6 +20,7 @@ MAX_ARMS = 10
 SHARES_TOLERANCE = 1e-9
 """Shares such as 0.1 do not add up to 1 exactly."""
 
+PromptAlias = Literal["production", "latest"]
 Share = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
 
 
@@ -76,6 +77,8 @@ class Configuration(_Document):
     active_policy: Name | None = None
     shadows: Annotated[list[Name], Field(max_length=MAX_SHADOWS)] = []
     experiments: Annotated[list[Experiment], Field(max_length=MAX_EXPERIMENTS)] = []
+    prompt_aliases: dict[PromptAlias, Name] = {}
+    """Prompt version by alias; one that is not here stands for what the prompt registry says."""
 
     @field_validator("shadows")
     @classmethod

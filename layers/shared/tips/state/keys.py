@@ -18,6 +18,10 @@ TOMBSTONE_TTL_SEC = 35 * DAY_SEC
 LEARNING = "L"
 DECISION_PREFIX = "D#"
 WAIT_PREFIX = "W#"
+ARMS = "A"
+"""What was learned of a person's prompt versions, and the line on preferences; in the partition `generation`."""
+SHOWN_TEXT_PREFIX = "X#"
+BREAKERS = "C#BREAKER"
 TIP_INDEX = "by-tip"
 BRIDGE_HEALTH = ("C#HEALTH", "bridge")
 CONFIGURATION = ("C#CONFIG", "current")
@@ -48,6 +52,40 @@ def tombstone(user_id: str) -> tuple[str, str]:
 def generation(user_id: str) -> str:
     """Partition of what `generate` keeps of a user."""
     return f"G#{user_id}"
+
+
+def generated(generation_id: str) -> str:
+    """What was decided when tips were written; in the partition `generation`."""
+    return f"N#{generation_id}"
+
+
+def shown_text(decision_id: str) -> str:
+    """The text of a tip that a decision showed; in the partition `generation`."""
+    return f"{SHOWN_TEXT_PREFIX}{decision_id}"
+
+
+def spending(day: str) -> str:
+    """Tokens and money of one person on one day (ISO date); in the partition `generation`."""
+    return f"B#{day}"
+
+
+def breaker(model: str) -> tuple[str, str]:
+    return BREAKERS, model
+
+
+def cap(day: str) -> str:
+    """Partition of the blocks of one day's (ISO date) cap on what all people together use."""
+    return f"C#CAP#{day}"
+
+
+def prompt_counts(version: str, shard: int) -> tuple[str, str]:
+    """One of the items that add up to what reactions say of a prompt version."""
+    return f"C#PROMPTS#{shard:02}", version
+
+
+def prompt_shown(version: str, decision_id: str, shard: int) -> tuple[str, str]:
+    """A showing of a version's tip that is not yet among its counts."""
+    return f"C#SHOWN#{shard:02}", f"{version}#{decision_id}"
 
 
 def event(event_id: str) -> str:
