@@ -1,4 +1,4 @@
-# Everything a developer does. Needs make and Python 3.11 or newer; the rest goes into .venv (and .venv-sam).
+# Everything a developer does. Needs make and Python 3.11 or newer; the rest goes into .venv (and .venv-sam, .venv-proxy).
 
 PY ?= 3.13# Python of the built artifacts: the Runtime in template.yaml
 ARCH ?= $(shell uname -m | sed -e s/aarch64/arm64/ -e s/amd64/x86_64/)
@@ -12,11 +12,12 @@ export PY ARCH
 export UV_PYTHON_DOWNLOADS := never# an interpreter is found, never fetched
 
 # The layer's package, and the repository itself for devstack and tests. Functions are loaded from their own folders.
-demo dev test ci-full bench: export PYTHONPATH := $(CURDIR)/layers/shared:$(CURDIR)
+demo dev test test-proxy ci-full bench: export PYTHONPATH := $(CURDIR)/layers/shared:$(CURDIR)
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help demo dev test ci-full bench lint format validate build lock audit clean env env-sam env-bench
+.PHONY: help demo dev test test-proxy ci-full bench lint format validate build check-build lock audit clean \
+    env env-sam env-bench env-proxy
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-16s %s\n", $$1, $$2}'
@@ -33,7 +34,10 @@ PARALLEL := -n auto --maxprocesses 8 --dist loadfile
 test: env env-sam ## all tests; ARGS="-k word" is passed on to pytest
 	$(PYTHON) -m pytest $(PARALLEL) $(ARGS)
 
-ci-full: env env-sam ## the same with the tests marked `long`
+test-proxy: env env-proxy ## the tests that put a real LiteLLM proxy in front of generate
+	$(PYTHON) -m pytest -m proxy $(ARGS)
+
+ci-full: env env-sam env-proxy ## the same with the tests marked `long` or `proxy`
 	$(PYTHON) -m pytest $(PARALLEL) -m "" $(ARGS)
 
 bench: env-bench ## all measurements beside the peers: bench/results.json, results.md; ARGS=--quick for a trial elsewhere
@@ -58,6 +62,9 @@ build: env-sam ## all deployable artifacts: PY=3.13 ARCH=x86_64 (or arm64) BUILD
 	$(SAM) build --template template.yaml --build-dir $(BUILD_DIR) --parameter-overrides Architecture=$(ARCH)
 	@echo "Deploy it as it was built: sam deploy --parameter-overrides Architecture=$(ARCH) ..."
 
+check-build: env ## every call that generate makes through LiteLLM, from what make build left in BUILD_DIR
+	$(PYTHON) scripts/check_generate.py $(BUILD_DIR)
+
 lock: env ## recompile all pins; UPGRADE=1 takes newer versions
 	scripts/lock.sh $(if $(UPGRADE),--upgrade)
 
@@ -80,3 +87,7 @@ env-sam: env
 # Peers bring pandas, scipy and the like: not among what is tested or deployed.
 env-bench: env
 	@python="$$(scripts/find_python.sh)" && "$$python" scripts/environment.py .venv-bench requirements/bench.txt --tools .venv
+
+# The proxy pins much of what it needs: its own process, its own environment.
+env-proxy: env
+	@python="$$(scripts/find_python.sh)" && "$$python" scripts/environment.py .venv-proxy requirements/proxy.txt --tools .venv

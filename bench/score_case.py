@@ -111,7 +111,7 @@ def table_answers(policy: str, shadows: Sequence[str]) -> list[Rule]:
     schemas = {POLICIES[name].schema for name in (policy, *shadows)}
     taught = {schema.hash: SchemaLearning(learned(schema), schema.name, schema.names, 1) for schema in schemas}
     pk, sk = keys.CONFIGURATION
-    person = learning_item(USER, UserLearning(revision=REACTIONS, schemas=taught))
+    person = learning_item(keys.learning(USER), UserLearning(revision=REACTIONS, schemas=taught))
     configuration = {
         "pk": {"S": pk},
         "sk": {"S": sk},

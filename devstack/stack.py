@@ -17,7 +17,8 @@ from devstack.table import TableServer, client, create_table
 from devstack.template import TEMPLATE, FunctionDefinition, Template
 from devstack.ttl import TimeToLive
 
-_LOCAL = {"SCORE_READ_BUDGET_MS": "2000", "SCORE_WRITE_BUDGET_MS": "2000"}  # moto is slow
+# moto is slow
+_LOCAL = {"SCORE_READ_BUDGET_MS": "2000", "SCORE_WRITE_BUDGET_MS": "2000", "GENERATE_TABLE_BUDGET_MS": "2000"}
 
 
 class PortTaken(Exception):

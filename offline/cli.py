@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import typer
 
 from devstack.proxies import bypass_for_loopback
-from offline import config_commands, prior_commands, replay_command
+from offline import config_commands, prior_commands, prompt_commands, replay_command
 from offline.command import BadInput
 from tips import telemetry
 from tips.errors import ConfigurationUnreadable, NothingToRestore, TableUnavailable
@@ -23,6 +23,7 @@ app = typer.Typer(
 )
 app.add_typer(config_commands.app, name="config")
 app.add_typer(prior_commands.app, name="prior")
+app.add_typer(prompt_commands.app, name="prompts")
 app.command()(config_commands.promote)
 app.command()(config_commands.rollback)
 app.command()(replay_command.replay)

@@ -28,12 +28,12 @@ from offline.config_report import print_json, shown, trail_shown
 from tips.bandit.registry import POLICIES
 from tips.contracts.configuration import MAX_SHADOWS, Configuration, Experiment
 from tips.errors import ConfigurationUnreadable
-from tips.prompts.registry import prompts
+from tips.prompts.registry import prompts, released
 from tips.settings import Settings
 from tips.state import configuration as state
 from tips.state import keys
 
-app = typer.Typer(help="What is served: active policy, shadows, experiments.", no_args_is_help=True)
+app = typer.Typer(help="What is served: active policy, shadows, experiments, prompt aliases.", no_args_is_help=True)
 
 KEYS = tuple(Configuration.model_fields)
 
@@ -72,7 +72,7 @@ def set_(
         list[str] | None,
         typer.Argument(
             metavar="KEY=VALUE",
-            help="active_policy=NAME, shadows=NAME,NAME or experiments=JSON; an empty value clears.",
+            help="active_policy=NAME, shadows=NAME,NAME, experiments=JSON or prompt_aliases=JSON; empty clears.",
         ),
     ] = None,
     file: Annotated[
@@ -90,11 +90,11 @@ def set_(
     changes = _from_file(file) if file is not None else _from_assignments(assignments or [])
 
     def edit(current: Configuration) -> Configuration:
-        return _known({**current.model_dump(mode="json"), **changes})
+        return known({**current.model_dump(mode="json"), **changes})
 
     said = f"config set {' '.join(assignments or ['--file'])}"
     command = said if len(said) <= 200 and said.isprintable() else f"config set {' '.join(changes)}"
-    _Operator(settings_of(table, endpoint, region), by, reason).change(edit, command)
+    Operator(settings_of(table, endpoint, region), by, reason).change(edit, command)
 
 
 def promote(
@@ -121,9 +121,9 @@ def promote(
                 f"{before} would be shadow number {len(shadows)} of at most {MAX_SHADOWS}: "
                 "take one out with `tips config set shadows=...`, or use --no-shadow"
             )
-        return _known({**current.model_dump(mode="json"), "active_policy": policy, "shadows": shadows})
+        return known({**current.model_dump(mode="json"), "active_policy": policy, "shadows": shadows})
 
-    _Operator(settings, by, reason).change(edit, f"promote {policy}{' --no-shadow' if no_shadow else ''}")
+    Operator(settings, by, reason).change(edit, f"promote {policy}{' --no-shadow' if no_shadow else ''}")
 
 
 def rollback(
@@ -137,19 +137,25 @@ def rollback(
     region: RegionOption = None,
 ) -> None:
     """Restore what was in force before the last change; again, and it goes back one more."""
-    operator = _Operator(settings_of(table, endpoint, region), by, reason)
+    operator = Operator(settings_of(table, endpoint, region), by, reason)
     operator.restore(to, "rollback" if to is None else f"rollback --to {to}")
 
 
 @dataclass(frozen=True)
-class _Operator:
+class Operator:
     """Somebody who changes the configuration, and is told what came of it."""
 
     settings: Settings
     by: str | None
     reason: str
 
-    def change(self, edit: Callable[[Configuration], Configuration], command: str) -> None:
+    def change(
+        self,
+        edit: Callable[[Configuration], Configuration],
+        command: str,
+        told: Callable[[Configuration, Configuration], str] | None = None,
+    ) -> None:
+        """Make the change; `told` says in words what became of the configuration before."""
         before: list[Configuration] = []
 
         def remembering(current: Configuration) -> Configuration:
@@ -160,6 +166,8 @@ class _Operator:
         if stored.configuration == before[-1]:
             print(f"nothing to change: version {stored.version} says so already")
         else:
+            if told is not None:
+                print(told(before[-1], stored.configuration))
             self._tell(stored)
 
     def restore(self, to: int | None, command: str) -> None:
@@ -190,6 +198,8 @@ def _from_assignments(assignments: Sequence[str]) -> dict[str, Any]:
                 changes[key] = value or None
             case "shadows":
                 changes[key] = [name.strip() for name in value.split(",")] if value else []
+            case "prompt_aliases":
+                changes[key] = _json(value or "{}", key)
             case _:
                 changes[key] = _json(value or "[]", key)
     return changes
@@ -213,7 +223,7 @@ def _json(text: str, what: str) -> Any:
         raise BadInput(f"{what}: must be JSON: {error}") from None
 
 
-def _known(document: dict[str, Any]) -> Configuration:
+def known(document: dict[str, Any]) -> Configuration:
     """Return the document as a configuration that this code can serve; raises `BadInput` that names the field."""
     try:
         configuration = Configuration.model_validate_json(json.dumps(document))
@@ -234,6 +244,9 @@ def _refuse_unknown(configuration: Configuration) -> None:
     _refuse_strangers("shadows", shadows, "policy", POLICIES)
     if active in shadows:
         raise BadInput(f"shadows: {active} is the active policy, which learns anyway")
+    for alias, version in configuration.prompt_aliases.items():
+        there_are = [prompt.version for prompt in released()]
+        _refuse_strangers(f"prompt_aliases.{alias}", [version], "released prompt version", there_are)
     for experiment in configuration.experiments:
         what, there_are = (
             ("policy", list(POLICIES)) if experiment.kind == "policy" else ("prompt version", [*prompts()])

@@ -44,6 +44,9 @@ def shown(stored: Stored, settings: Settings, last: AuditEntry | None) -> list[s
         ("shadows", ", ".join(configuration.shadows) or "none"),
         ("experiments", "none" if not configuration.experiments else str(len(configuration.experiments))),
     ]
+    if configuration.prompt_aliases:
+        aliases = sorted(configuration.prompt_aliases.items(), reverse=True)
+        rows.append(("prompt aliases", ", ".join(f"{alias} {version}" for alias, version in aliases)))
     lines = [aligned(rows)]
     if configuration.experiments:
         lines.append(aligned([_experiment(one) for one in configuration.experiments], indent="  "))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tips.bandit.statistics import Statistics, map_statistics
 from tips.errors import LearningUnreadable
+from tips.features.prompt_arms import SCHEMA_NAME
 from tips.state import keys
 from tips.state.learning import read_learning
 from tips.state.table import retrying
@@ -18,6 +19,11 @@ if TYPE_CHECKING:
 
 _BATCH = 100
 """What DynamoDB reads at once."""
+
+
+_TIPS = (keys.user(""), keys.LEARNING)
+_PROMPT_ARMS = (keys.generation(""), keys.ARMS)
+"""Where items of learning lie: how their partition keys begin, and their sort key."""
 
 
 @dataclass
@@ -35,10 +41,11 @@ def scan_learning(table: Table, schema: Schema, now_us: int, deadline_ms: float)
     now_us: microseconds since 1970; deadline_ms: of each page. Raises `TableUnavailable`.
     """
     learned = Learned()
-    for items in _pages(table, deadline_ms):
+    place = _PROMPT_ARMS if schema.name == SCHEMA_NAME else _TIPS
+    for items in _pages(table, place, deadline_ms):
         for start in range(0, len(items), _BATCH):
             batch = items[start : start + _BATCH]
-            for item, erased in zip(batch, _erased(table, batch, deadline_ms), strict=True):
+            for item, erased in zip(batch, _erased(table, place, batch, deadline_ms), strict=True):
                 if erased:
                     learned.erased += 1
                     continue
@@ -52,11 +59,11 @@ def scan_learning(table: Table, schema: Schema, now_us: int, deadline_ms: float)
     return learned
 
 
-def _pages(table: Table, deadline_ms: float) -> Iterator[Sequence[Item]]:
+def _pages(table: Table, place: tuple[str, str], deadline_ms: float) -> Iterator[Sequence[Item]]:
     """Yield learning items, page by page. A filter saves what is sent, not what is read: the whole table is."""
     arguments: dict[str, Any] = {
         "FilterExpression": "sk = :learning AND begins_with(pk, :user)",
-        "ExpressionAttributeValues": {":learning": {"S": keys.LEARNING}, ":user": {"S": keys.user("")}},
+        "ExpressionAttributeValues": {":learning": {"S": place[1]}, ":user": {"S": place[0]}},
     }
     while True:
         # Functions have no need of a scan, and their roles no right to one, so it is no method of theirs.
@@ -67,8 +74,8 @@ def _pages(table: Table, deadline_ms: float) -> Iterator[Sequence[Item]]:
         arguments["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
 
 
-def _erased(table: Table, items: Sequence[Item], deadline_ms: float) -> list[bool]:
-    tombstones = [keys.tombstone(item["pk"]["S"].removeprefix(keys.user(""))) for item in items]
+def _erased(table: Table, place: tuple[str, str], items: Sequence[Item], deadline_ms: float) -> list[bool]:
+    tombstones = [keys.tombstone(item["pk"]["S"].removeprefix(place[0])) for item in items]
     found = retrying(table, deadline_ms, lambda bounded, _: bounded.get_all(tombstones))
     return [tombstone is not None for tombstone in found]
 

@@ -30,13 +30,16 @@ from tips.bandit.population import MAX_KINDS, Population, fit_population
 from tips.bandit.prior import Prior
 from tips.bandit.registry import POLICIES
 from tips.features.crossed_v3 import CROSSED_V3
+from tips.features.prompt_arms import prompt_schema
 from tips.features.vectors import Schema
+from tips.prompts.registry import prompts
 from tips.settings import Settings
 from tips.state.table import Table
 
 app = typer.Typer(help="What is known of newcomers: the population prior.", no_args_is_help=True)
 
-SCHEMAS = {policy.schema.name: policy.schema for policy in POLICIES.values()}
+_OF_TIPS = [policy.schema for policy in POLICIES.values()]
+SCHEMAS = {schema.name: schema for schema in (*_OF_TIPS, prompt_schema(tuple(prompts())))}
 MIN_PEOPLE = 10
 MIN_OBSERVATIONS = 100
 """Less says nothing of how much people differ."""

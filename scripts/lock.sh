@@ -25,6 +25,8 @@ follow="-c requirements/dev.txt"
 compile requirements/uv $follow
 # Those that `make bench` compares with, beside what they are compared with.
 compile requirements/bench $follow
+# The LiteLLM proxy pins much of what it needs, so it follows dev in LiteLLM alone.
+grep '^litellm==' requirements/dev.txt | cut -d ' ' -f 1 | compile requirements/proxy -c - "$@"
 compile layers/shared/requirements $follow
 
 # A function never carries what the layer has.
@@ -32,8 +34,9 @@ in_layer=$(names layers/shared/requirements.txt)
 compile functions/score/requirements $follow $in_layer
 compile functions/consume/requirements $follow $in_layer
 
-# LiteLLM requires these but does not import them for chat completions; they are 45 MB. tests/test_build.py completes
-# a call without them. The Lambda runtime has a boto3 of its own, should a Bedrock model be called directly.
+# LiteLLM requires these but does not import them for what the gateway asks of it; they are 45 MB.
+# scripts/check_generate.py makes every such call without them. A Bedrock model called directly needs no boto3: Lambda
+# sets the role's credentials in the environment, where LiteLLM reads them, and botocore signs.
 unused=
 for package in boto3 s3transfer \
     tokenizers huggingface-hub hf-xet fsspec filelock tqdm regex \

@@ -1,4 +1,4 @@
-"""What Lambda does with a built function, in a process of its own that test_build.py starts.
+"""What Lambda does with a built function, in a process that test_build.py and scripts/check_generate.py start.
 
     python -I -S built_function.py REQUEST RESULT
 

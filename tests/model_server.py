@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 from devstack.http_server import HttpServer
@@ -20,7 +20,10 @@ GOOD = json.dumps(GOOD_TIPS)
 
 @dataclass(frozen=True)
 class Reply:
-    """One answer. `content`: the assistant's text; `body` replaces the whole completion; `delay` in seconds."""
+    """One answer. `content`: the assistant's text; `body` replaces the whole completion; `delay` in seconds.
+
+    `code` is the type and code of an error body; `cut_off`: the connection ends in the middle of the body.
+    """
 
     content: str | None = GOOD
     status: int = 200
@@ -28,6 +31,29 @@ class Reply:
     delay: float = 0.0
     model: str | None = None
     usage: tuple[int, int] | None = (100, 20)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    code: str | None = None
+    cut_off: bool = False
+
+
+SLOW = Reply(delay=10)
+CUT_OFF = Reply(cut_off=True)
+INVALID_JSON = Reply("I would rather not.")
+FENCED = Reply(f"Here you are:\n```json\n{GOOD}\n```\nEnjoy!")
+WRONG_FIELDS = Reply('[{"text": "no content", "kind": "task"}]')
+EMPTY_CHOICES = Reply(body=b'{"id": "x", "object": "chat.completion", "created": 1, "model": "m", "choices": []}')
+HUGE = Reply("no " * 2_000_000)
+OUT_OF_BUDGET = Reply(status=400, code="budget_exceeded")
+
+
+def rate_limited(retry_after: str | None = None) -> Reply:
+    """Return a 429, with Retry-After as given."""
+    return Reply(status=429, code="rate_limit_exceeded", headers={"Retry-After": retry_after} if retry_after else {})
+
+
+def tips_reply(*contents: str, usage: tuple[int, int] | None = (100, 20)) -> Reply:
+    """Return an answer of tips with these texts."""
+    return Reply(json.dumps([{"content": content, "kind": "task"} for content in contents]), usage=usage)
 
 
 @dataclass(frozen=True)
@@ -62,13 +88,18 @@ class ModelServer:
         if reply.body is not None:
             body = reply.body
         elif reply.status != 200:
-            body = json.dumps({"error": {"message": "told to fail", "type": "error", "code": None}}).encode()
+            error = {"message": "told to fail", "type": reply.code or "error", "code": reply.code}
+            body = json.dumps({"error": error}).encode()
         else:
             body = json.dumps(_completion(reply, asked["model"])).encode()
-        start_response(
-            f"{reply.status} Status", [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
-        )
-        return [body]
+        promised = {"Content-Type": "application/json", "Content-Length": str(len(body)), **reply.headers}
+        start_response(f"{reply.status} Status", list(promised.items()))
+        return _half(body) if reply.cut_off else [body]
+
+
+def _half(body: bytes) -> Iterator[bytes]:
+    # The server closes the connection at the end, whatever length it has promised.
+    yield body[: len(body) // 2]
 
 
 def _completion(reply: Reply, model: str) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from tips.bandit.registry import POLICIES, policy_named
 from tips.bandit.rewards import Reaction, ReactionLog
 from tips.bandit.statistics import Statistics
 from tips.features.vectors import Candidate, Situation
+from tips.state import keys
 from tips.state.decision_codec import decision_item, reactions_value, read_decision
 from tips.state.keys import decided_at_us, last_ulid_at, tip
 from tips.state.learning import (
@@ -46,7 +47,7 @@ def test_learning_round_trip(d: int, seed: int, at: int, half_life: int) -> None
     came_along = ((3, frozenset(names[::2])), (8, frozenset(names[::3])))
     learned = SchemaLearning(statistics(d, seed, half_life), "some-schema", names, at, came_along)
     learning = UserLearning(3, 2, at, {"0123456789abcdef": learned})
-    back = read_learning(learning_item("someone", learning))
+    back = read_learning(learning_item(keys.learning("someone"), learning))
     again = back.schemas["0123456789abcdef"]
     np.testing.assert_array_equal(again.statistics.xx, learned.statistics.xx)
     np.testing.assert_array_equal(again.statistics.rx, learned.statistics.rx)

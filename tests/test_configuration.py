@@ -15,14 +15,11 @@ from pydantic import ValidationError
 from ulid import ULID
 
 from tests.conftest import LocalTable
-from tests.faulty_dynamodb import ANSWERS, faulty_dynamodb
 from tips import telemetry
 from tips.contracts.configuration import Configuration
 from tips.errors import ConfigurationUnreadable, NothingToRestore, TableUnavailable
-from tips.settings import Settings
-from tips.state import configuration_cache, keys
+from tips.state import keys
 from tips.state.configuration import Stored, change, history, read_configuration, rollback
-from tips.state.configuration_cache import RETRY_SEC, ConfigurationCache
 from tips.state.table import Table
 
 EXPERIMENT: dict[str, Any] = {
@@ -371,97 +368,3 @@ def test_rollback_mends_a_damaged_document(
     spoil(table, document={"S": "{"})
     assert rolled_back(client, to=to) == Stored(3, Configuration(active_policy=restored))
     assert history(client, 1)[0].before == "{", "what was there is not lost"
-
-
-# The cache
-
-
-class Counting:
-    """A table that answers with the next of `answers`, the last one again and again; exceptions are raised."""
-
-    def __init__(self, *answers: Any) -> None:
-        self.answers, self.reads = list(answers), 0
-
-    def get(self, *_: Any, **__: Any) -> Any:
-        self.reads += 1
-        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
-    monkeypatch.setattr(configuration_cache, "monotonic", clock)
-    return clock
-
-
-def item_with(policy: str) -> Any:
-    return {
-        "version": {"N": "1"},
-        "origin": {"N": "1"},
-        "change": {"S": str(ULID())},
-        "document": {"S": Configuration(active_policy=policy).model_dump_json()},
-    }
-
-
-def test_the_cache_reads_once_per_life(clock: Clock) -> None:
-    table: Any = Counting(item_with("a"), item_with("b"))
-    cache = ConfigurationCache(table, ttl_sec=30)
-    assert [cache.current().active_policy for _ in range(5)] == ["a"] * 5
-    clock.now += 29.9
-    assert (cache.current().active_policy, table.reads) == ("a", 1)
-    clock.now += 0.2
-    assert (cache.current().active_policy, table.reads) == ("b", 2)
-
-
-@pytest.mark.parametrize("fault", [TableUnavailable("away"), {"document": {"S": "{"}}, 5, RuntimeError("unforeseen")])
-def test_the_cache_keeps_the_last_good_one(clock: Clock, fault: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    table: Any = Counting(item_with("a"), fault, item_with("b"))
-    cache = ConfigurationCache(table, ttl_sec=30)
-    assert cache.current().active_policy == "a"
-    clock.now += 31
-    assert [cache.current().active_policy for _ in range(3)] == ["a"] * 3
-    assert table.reads == 2
-    telemetry.flush()
-    assert '"ConfigurationNotRead":[1.0]' in capsys.readouterr().out
-    clock.now += 31
-    assert cache.current().active_policy == "b"
-
-
-def test_an_outage_costs_a_read_every_few_seconds_however_short_the_life(clock: Clock) -> None:
-    table: Any = Counting(TableUnavailable("away"))
-    cache = ConfigurationCache(table, ttl_sec=0)
-    for _ in range(100):
-        assert cache.current() == Configuration()
-        clock.now += RETRY_SEC / 10
-    assert table.reads <= 11
-
-
-def test_an_item_that_is_gone_is_the_empty_configuration(clock: Clock) -> None:
-    table: Any = Counting(item_with("a"), None)
-    cache = ConfigurationCache(table, ttl_sec=1)
-    assert cache.current().active_policy == "a"
-    clock.now += 2
-    assert cache.current() == Configuration()
-
-
-@pytest.mark.parametrize("fault", [*ANSWERS, "silent"])
-def test_a_faulty_table_costs_its_time_out(fault: str) -> None:
-    with faulty_dynamodb(fault) as endpoint:
-        cache = ConfigurationCache(Table(Settings(dynamodb_endpoint=endpoint), timeout_ms=100), ttl_sec=30)
-        started = time.monotonic()
-        assert cache.current() == Configuration()
-        assert time.monotonic() - started < 5  # generous to a busy machine
-        started = time.monotonic()
-        assert all(cache.current() == Configuration() for _ in range(100))
-        assert time.monotonic() - started < 1

@@ -1,8 +1,9 @@
-"""The gateway against a real HTTP server that speaks OpenAI's protocol, and what happens when it does not."""
+"""One call to a model over HTTP: what is sent, what comes back, and what a failure is called."""
 
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import logging
 import socket
@@ -11,24 +12,36 @@ import sys
 import threading
 import time
 from collections.abc import Coroutine
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from typing import Any, TypeVar
 
 import pytest
 
 from devstack.template import ROOT
-from tests.model_server import GOOD, GOOD_TIPS, ModelServer, Reply
+from tests.model_server import (
+    CUT_OFF,
+    EMPTY_CHOICES,
+    GOOD,
+    HUGE,
+    OUT_OF_BUDGET,
+    SLOW,
+    ModelServer,
+    Reply,
+    rate_limited,
+)
 from tips.llm import gateway, local_template
-from tips.llm.gateway import Model, base_url, resolve_model
-from tips.llm.writer import CORRECTIONS, Written, write_tips
-from tips.prompts.registry import resolve
+from tips.llm.failures import ModelFailure, error_codes, retry_after_sec
+from tips.llm.gateway import Completion, Usage, estimate
+from tips.llm.models import Model, base_url, resolve_models
+from tips.prompts.registry import prompts
 from tips.settings import Settings
 
 T = TypeVar("T")
 
 CONTEXT = {"tasks": [{"title": "Renew the passport", "overdue": True}, {"title": "Call grandma"}]}
-PROMPT = resolve("v1")
-GARBAGE = Reply("I would rather not.")
-WRONG = Reply('[{"text": "no content", "kind": "task"}]')
+PROMPT = prompts()["v1"]
+MESSAGES = PROMPT.render(CONTEXT, 3)
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
@@ -39,50 +52,63 @@ def run(work: Coroutine[Any, Any, T]) -> T:
         loop.close()
 
 
-def write(model: Model, n: int = 3, *, try_sec: float = 5.0, total_sec: float = 10.0) -> Written:
-    return run(write_tips(PROMPT, CONTEXT, n, model, try_sec=try_sec, total_sec=total_sec))
+def complete(model: Model, timeout_sec: float = 5.0) -> Completion:
+    return run(gateway.complete(model, MESSAGES, PROMPT.parameters, timeout_sec, PROMPT.output_schema))
+
+
+def failure(model: Model, timeout_sec: float = 5.0) -> ModelFailure:
+    with pytest.raises(ModelFailure) as caught:
+        complete(model, timeout_sec)
+    return caught.value
 
 
 def model_at(url: str, **environment: str) -> Model:
-    model = resolve_model(Settings.from_env({"LITELLM_URL": url, **environment}))
-    assert model is not None
-    return model
+    return resolve_models(Settings.from_env({"LITELLM_URL": url, **environment}))[0]
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _first_call_is_made() -> None:
-    """The first call of a process imports much; the times below are those of later ones."""
-    with ModelServer() as server:
-        write(model_at(server.url), try_sec=30, total_sec=60)
+def _litellm_is_imported() -> None:
+    gateway.load()
 
 
-# Which model
+# Which models
 
 
 @pytest.mark.parametrize(
-    ("environment", "name", "api_base", "api_key"),
+    ("environment", "models"),
     [
-        ({}, "local/template", None, None),
-        ({"LITELLM_MODEL": "bedrock/amazon.nova-lite-v1:0"}, "bedrock/amazon.nova-lite-v1:0", None, None),
-        ({"LITELLM_MODEL": "gpt-4o", "LITELLM_API_KEY": "k"}, "gpt-4o", None, "k"),
-        ({"LITELLM_URL": "http://h:4000"}, "tip-generator", "http://h:4000/v1", "no-key"),
+        ({}, [Model("local/template")]),
+        ({"LITELLM_MODEL": "bedrock/amazon.nova-lite-v1:0"}, [Model("bedrock/amazon.nova-lite-v1:0")]),
+        ({"LITELLM_MODEL": "gpt-4o", "LITELLM_API_KEY": "k"}, [Model("gpt-4o", None, "k")]),
+        ({"LITELLM_URL": "http://h:4000"}, [Model("tip-generator", "http://h:4000/v1", "no-key")]),
         (
-            {"LITELLM_URL": "https://h/v1/", "LITELLM_MODEL": "openai/gpt-oss-20b", "LITELLM_API_KEY": "k"},
-            "openai/gpt-oss-20b",
-            "https://h/v1",
-            "k",
+            {
+                "LITELLM_URL": "https://h/v1/",
+                "LITELLM_MODEL": "openai/gpt-oss-20b",
+                "LITELLM_API_KEY": "k",
+                "LITELLM_FALLBACK_MODELS": "small, openai/gpt-oss-20b, small",
+                "LITELLM_JSON_SCHEMA": "true",
+                "LITELLM_PRICES": '{"small": [0.1, 0.2]}',
+            },
+            [
+                Model("openai/gpt-oss-20b", "https://h/v1", "k", True),
+                Model("small", "https://h/v1", "k", True, (0.1, 0.2)),
+            ],
+        ),
+        (
+            {"LITELLM_MODEL": "gpt-4o", "LITELLM_FALLBACK_MODELS": "bedrock/x"},
+            [Model("gpt-4o"), Model("bedrock/x")],
         ),
     ],
 )
-def test_alias_is_resolved_from_settings(
-    environment: dict[str, str], name: str, api_base: str | None, api_key: str | None
-) -> None:
-    assert resolve_model(Settings.from_env(environment)) == Model(name, api_base, api_key)
+def test_models_are_resolved_from_settings(environment: dict[str, str], models: list[Model]) -> None:
+    assert resolve_models(Settings.from_env(environment)) == tuple(models)
 
 
 def test_a_deployment_does_not_pass_templates_off_as_a_model() -> None:
-    assert resolve_model(Settings(deployed=True)) is None
-    assert resolve_model(Settings(deployed=True, litellm_model="gpt-4o")) == Model("gpt-4o")
+    assert resolve_models(Settings(deployed=True)) == ()
+    assert resolve_models(Settings(deployed=True, litellm_fallback_models=("gpt-4o",))) == ()
+    assert resolve_models(Settings(deployed=True, litellm_model="gpt-4o")) == (Model("gpt-4o"),)
 
 
 @pytest.mark.parametrize(
@@ -111,172 +137,261 @@ def test_a_key_is_not_shown() -> None:
     assert "secret" not in repr(Model("m", "http://h/v1", "secret"))
 
 
-# A model that answers
-
-
-@pytest.mark.parametrize("content", [GOOD, f"```json\n{GOOD}\n```", json.dumps({"tips": GOOD_TIPS})])
-def test_a_good_answer_is_used_at_once(content: str) -> None:
-    with ModelServer(Reply(content)) as server:
-        written = write(model_at(server.url))
-    assert [tip.content for tip in written.tips] == [tip["content"] for tip in GOOD_TIPS]
-    assert (written.attempts, written.fallback, written.failures) == (1, False, [])
-    assert (written.model, written.prompt_tokens, written.completion_tokens) == ("tip-generator", 100, 20)
-    assert written.cost_usd is None
+# What is sent
 
 
 def test_what_is_sent() -> None:
     with ModelServer() as server:
-        write(model_at(server.url))
-        write(model_at(f"{server.url}/v1/", LITELLM_MODEL="openai/gpt-oss-20b", LITELLM_API_KEY="sk-real"))
+        complete(model_at(server.url))
+        complete(model_at(f"{server.url}/v1/", LITELLM_MODEL="openai/gpt-oss-20b", LITELLM_API_KEY="sk-real"))
     first, second = server.received
     assert (first.path, first.authorization) == ("/v1/chat/completions", "Bearer no-key")
     assert (second.path, second.authorization) == ("/v1/chat/completions", "Bearer sk-real")
     assert second.body["model"] == "openai/gpt-oss-20b"
     assert first.body == {
         "model": "tip-generator",
-        "messages": PROMPT.render(CONTEXT, 3),
+        "messages": MESSAGES,
         "temperature": PROMPT.parameters.temperature,
         "max_tokens": PROMPT.parameters.max_tokens,
     }
 
 
+@pytest.mark.parametrize(
+    ("name", "direct", "setting", "sent"),
+    [
+        ("tip-generator", False, "", False),
+        ("tip-generator", False, "true", True),
+        ("gpt-4o-mini", False, "", False),
+        ("openai/gpt-4o-mini", True, "", True),
+        ("openai/gpt-4o-mini", True, "false", False),
+        ("openai/gpt-3.5-turbo", True, "", False),
+    ],
+)
+def test_a_schema_is_sent_where_the_model_takes_one(
+    monkeypatch: pytest.MonkeyPatch, name: str, direct: bool, setting: str, sent: bool
+) -> None:
+    with ModelServer() as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", f"{server.url}/v1")
+        environment = {"LITELLM_MODEL": name, "LITELLM_JSON_SCHEMA": setting, "LITELLM_API_KEY": "sk"}
+        if not direct:
+            environment["LITELLM_URL"] = server.url
+        complete(resolve_models(Settings.from_env(environment))[0])
+    wanted = {"name": "tips", "strict": True, "schema": dict(PROMPT.output_schema)}
+    assert server.received[0].body.get("response_format") == (
+        {"type": "json_schema", "json_schema": wanted} if sent else None
+    )
+
+
+# What comes back
+
+
 def test_the_model_that_wrote_is_named_and_priced() -> None:
     with ModelServer(Reply(model="gpt-4o-mini", usage=(1_000_000, 1_000_000))) as server:
-        written = write(model_at(server.url))
-    assert written.model == "gpt-4o-mini"
-    assert written.cost_usd == pytest.approx(0.15 + 0.60)
+        completion = complete(model_at(server.url))
+    assert (completion.text, completion.model) == (GOOD, "gpt-4o-mini")
+    assert completion.cost_usd == pytest.approx(0.15 + 0.60)
+
+
+@pytest.mark.parametrize(
+    ("prices", "header", "cost"),
+    [
+        ("", "0.0042", 0.0042),
+        ("", "0", 0.0),
+        ("", "None", None),
+        ("", "nan", None),
+        ("", "-1", None),
+        ('{"tip-generator": [10, 100]}', "0.0042", (100 * 10 + 20 * 100) / 1e6),
+    ],
+)
+def test_a_price_is_ours_or_the_proxys(prices: str, header: str, cost: float | None) -> None:
+    with ModelServer(Reply(headers={"x-litellm-response-cost": header})) as server:
+        assert complete(model_at(server.url, LITELLM_PRICES=prices)).cost_usd == pytest.approx(cost)
 
 
 @pytest.mark.parametrize("name", ["", "x" * 129, "a\nb"])
 def test_an_odd_name_is_not_taken_over(name: str) -> None:
     body = json.dumps({"choices": [{"index": 0, "message": {"role": "assistant", "content": GOOD}}], "model": name})
     with ModelServer(Reply(body=body.encode())) as server:
-        assert write(model_at(server.url)).model == "tip-generator"
+        completion = complete(model_at(server.url))
+    assert completion.model == "tip-generator"
 
 
 def test_without_usage_nothing_is_made_up() -> None:
     with ModelServer(Reply(model="gpt-4o-mini", usage=None)) as server:
-        written = write(model_at(server.url))
-    assert (written.prompt_tokens, written.completion_tokens, written.cost_usd) == (0, 0, None)
+        completion = complete(model_at(server.url))
+    assert (completion.prompt_tokens, completion.completion_tokens, completion.cost_usd) == (0, 0, None)
 
 
 def test_local_template_goes_through_litellm_and_costs_nothing() -> None:
-    completion = run(gateway.complete(Model("local/template"), PROMPT.render(CONTEXT, 3), PROMPT.parameters, 5))
-    assert completion.text == local_template.answer(PROMPT.render(CONTEXT, 3)).text
-    written = write(Model("local/template"))
-    assert (written.model, written.fallback, written.attempts, written.cost_usd) == ("local/template", False, 1, 0.0)
-    assert written.prompt_tokens == completion.prompt_tokens > 400
-    assert written.completion_tokens == completion.completion_tokens > 50
-
-
-@pytest.mark.parametrize(("reply", "attempts"), [(Reply(), 1), (Reply(status=500), 2)])
-def test_a_direct_model_is_called_by_litellm_alone(
-    monkeypatch: pytest.MonkeyPatch, reply: Reply, attempts: int
-) -> None:
-    """Here LiteLLM makes the client: it must not retry either."""
-    with ModelServer(reply) as server:
-        monkeypatch.setenv("OPENAI_BASE_URL", f"{server.url}/v1")
-        written = write(Model("openai/direct", api_key="sk-direct"))
-    assert (written.attempts, written.fallback) == (attempts, reply.status == 500)
-    assert [(got.body["model"], got.authorization) for got in server.received] == [
-        ("direct", "Bearer sk-direct")
-    ] * attempts
-
-
-# A model that answers badly
-
-
-@pytest.mark.parametrize(("bad", "fault"), [(GARBAGE, "not_json"), (WRONG, "wrong_fields"), (Reply(None), "not_json")])
-def test_an_unusable_answer_is_corrected_once(bad: Reply, fault: Any) -> None:
-    with ModelServer(bad, Reply()) as server:
-        written = write(model_at(server.url))
-    assert (written.attempts, written.fallback, written.failures) == (2, False, [fault])
-    assert (written.prompt_tokens, written.completion_tokens) == (200, 40)
-    first, second = (received.body["messages"] for received in server.received)
-    assert second == [
-        *first,
-        {"role": "assistant", "content": bad.content or "(nothing)"},
-        {"role": "user", "content": CORRECTIONS[fault]},
-    ]
-
-
-def assert_fallback(written: Written, attempts: int, failures: list[Any]) -> None:
-    assert (written.attempts, written.failures) == (attempts, failures)
-    assert (written.fallback, written.model) == (True, "local/template")
-    assert "Renew the passport" in written.tips[0].content
-    assert len(written.tips) == 3
-
-
-def test_always_garbage_ends_in_the_own_tasks() -> None:
-    with ModelServer(GARBAGE, WRONG) as server:
-        written = write(model_at(server.url))
-    assert_fallback(written, 2, ["not_json", "wrong_fields"])
-    assert (written.prompt_tokens, written.completion_tokens) == (200, 40)
+    completion = complete(Model("local/template"))
+    assert completion.text == local_template.answer(MESSAGES).text
+    assert completion.cost_usd == 0.0
+    assert completion.prompt_tokens > 400
+    assert completion.completion_tokens > 50
 
 
 @pytest.mark.parametrize(
-    ("reply", "kind"),
+    ("model", "usd"),
     [
-        (Reply(status=500), "unavailable"),
-        (Reply(status=503), "unavailable"),
-        (Reply(status=408), "timeout"),
-        (Reply(body=b'{"choices": []}'), None),
-        (Reply(body=b"{}"), None),
-        (Reply(body=b"not json"), None),
-        (Reply(body=b"[1, 2]"), None),
+        (Model("tip-generator", "http://h/v1"), 0.0),
+        (Model("tip-generator", "http://h/v1", price=(1.0, 10.0)), (1000 * 1 + 500 * 10) / 1e6),
+        (Model("openai/gpt-4o-mini"), (1000 * 0.15 + 500 * 0.60) / 1e6),
     ],
 )
-def test_a_failing_server_is_tried_twice_and_no_more(reply: Reply, kind: str | None) -> None:
-    with ModelServer(reply) as server:
-        written = write(model_at(server.url))
-    assert len(server.received) == 2
-    assert_fallback(written, 2, [kind, kind] if kind else list(written.failures))
-    assert written.cost_usd is None
+def test_what_a_call_may_use_is_estimated(model: Model, usd: float) -> None:
+    assert estimate(model, [{"role": "user", "content": "x" * 3999}], 500) == Usage(1500, pytest.approx(usd))
+
+
+# Failures
 
 
 @pytest.mark.parametrize(
-    ("status", "kind"), [(400, "refused"), (401, "refused"), (403, "refused"), (404, "refused"), (429, "rate_limited")]
+    ("reply", "code", "answered", "billed"),
+    [
+        (Reply(status=500), "unavailable", False, False),
+        (Reply(status=503), "unavailable", False, False),
+        (Reply(status=504), "unavailable", False, False),
+        (Reply(status=408), "timeout", False, True),
+        (Reply(status=429), "rate_limited", False, False),
+        (Reply(status=429, code="insufficient_quota"), "refused", False, False),
+        (OUT_OF_BUDGET, "refused", False, False),
+        (Reply(status=422, code="budget_exceeded"), "refused", False, False),
+        (Reply(status=401), "refused", False, False),
+        # LiteLLM takes this one for a bad request.
+        (Reply(status=401, code="invalid_request_error"), "refused", False, False),
+        (Reply(status=402), "refused", False, False),
+        (Reply(status=403), "refused", False, False),
+        (Reply(status=400), "rejected", False, False),
+        (Reply(status=404), "rejected", False, False),
+        (Reply(status=422), "rejected", False, False),
+        (Reply(status=400, body=b"\xff" * 100_000), "rejected", False, False),
+        (Reply(status=500, cut_off=True), "unavailable", False, False),
+        (CUT_OFF, "bad_answer", False, True),
+        (EMPTY_CHOICES, "bad_answer", True, True),
+        (HUGE, "bad_answer", True, True),
+        (Reply(body=b"{}"), "bad_answer", True, True),
+        (Reply(body=b"not json"), "bad_answer", True, True),
+        (Reply(body=b""), "bad_answer", True, True),
+        (Reply(body=b"[1, 2]"), "bad_answer", True, True),
+    ],
+    ids=lambda value: f"{value.status} {value.code or ''}" if isinstance(value, Reply) else None,
 )
-def test_a_refusal_is_not_repeated(status: int, kind: str) -> None:
-    with ModelServer(Reply(status=status)) as server:
-        written = write(model_at(server.url))
+def test_a_failure_is_called_by_what_the_server_said(reply: Reply, code: str, answered: bool, billed: bool) -> None:
+    with ModelServer(reply) as server:
+        failed = failure(model_at(server.url))
+    assert (failed.code, failed.answered, failed.billed) == (code, answered, billed)
     assert len(server.received) == 1
-    assert_fallback(written, 1, [kind])
 
 
-def test_a_server_that_recovers_is_used() -> None:
-    with ModelServer(Reply(status=502), Reply()) as server:
-        written = write(model_at(server.url))
-    assert (written.attempts, written.fallback, written.failures) == (2, False, ["unavailable"])
-
-
-def test_a_refused_port_costs_little_time() -> None:
+def test_a_refused_port_is_not_billed_and_a_dropped_connection_may_be() -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
+        failed = failure(model_at(f"http://127.0.0.1:{unused.getsockname()[1]}"))
+    assert (failed.code, failed.billed) == ("unavailable", False)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        hanging_up = threading.Thread(target=lambda: server.accept()[0].close())
+        hanging_up.start()
+        failed = failure(model_at(f"http://127.0.0.1:{server.getsockname()[1]}"))
+        hanging_up.join()
+    assert (failed.code, failed.billed) == ("unavailable", True)
+
+
+@pytest.mark.parametrize("direct", [False, True])
+def test_a_slow_answer_is_cut_short(monkeypatch: pytest.MonkeyPatch, direct: bool) -> None:
+    with ModelServer(SLOW) as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", f"{server.url}/v1")
+        model = Model("openai/direct", api_key="sk") if direct else model_at(server.url)
         started = time.monotonic()
-        written = write(model_at(f"http://127.0.0.1:{unused.getsockname()[1]}"))
-    assert time.monotonic() - started < 3
-    assert_fallback(written, 2, ["unavailable"] * 2)
+        failed = failure(model, 0.2)
+        took = time.monotonic() - started
+    assert (failed.code, failed.billed) == ("timeout", True)
+    assert 0.15 < took < 4
+
+
+@pytest.mark.parametrize("provider", ["openai", "anthropic"])
+@pytest.mark.parametrize(
+    ("reply", "code"),
+    [(Reply(status=500), "unavailable"), (Reply(status=422), "rejected"), (Reply(status=401), "refused")],
+    ids=["500", "422", "401"],
+)
+def test_a_direct_model_is_called_once_too(
+    monkeypatch: pytest.MonkeyPatch, provider: str, reply: Reply, code: str
+) -> None:
+    """There LiteLLM makes the client, by OpenAI's library or its own."""
+    with ModelServer(reply) as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", f"{server.url}/v1")
+        monkeypatch.setenv("ANTHROPIC_API_BASE", server.url)
+        assert failure(Model(f"{provider}/direct", api_key="sk-direct")).code == code
+    assert [got.body["model"] for got in server.received] == ["direct"]
+
+
+@pytest.mark.parametrize("provider", ["openai", "anthropic"])
+def test_a_direct_model_whose_connection_drops_is_called_once(monkeypatch: pytest.MonkeyPatch, provider: str) -> None:
+    accepted: list[None] = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def hang_up() -> None:
+            while True:
+                try:
+                    connection, _ = server.accept()
+                except OSError:
+                    return
+                accepted.append(None)
+                connection.close()
+
+        thread = threading.Thread(target=hang_up)
+        thread.start()
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+        monkeypatch.setenv("OPENAI_BASE_URL", f"{url}/v1")
+        monkeypatch.setenv("ANTHROPIC_API_BASE", url)
+        assert failure(Model(f"{provider}/direct", api_key="sk-direct")).code == "unavailable"
+        server.shutdown(socket.SHUT_RDWR)
+    thread.join()
+    assert len(accepted) == 1
+
+
+def test_a_direct_model_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    with ModelServer() as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", f"{server.url}/v1")
+        assert complete(Model("openai/direct", api_key="sk-direct")).text == GOOD
+    assert [(got.body["model"], got.authorization) for got in server.received] == [("direct", "Bearer sk-direct")]
+
+
+def test_a_model_that_litellm_does_not_know_is_rejected() -> None:
+    failed = failure(Model("nobody-makes-this"))
+    assert (failed.code, failed.billed) == ("rejected", False)
+
+
+def test_retry_after_is_read_of_any_failure() -> None:
+    for status in (429, 503):
+        with ModelServer(Reply(status=status, headers={"Retry-After": "7"})) as server:
+            assert failure(model_at(server.url)).retry_after_sec == 7
+    with ModelServer(rate_limited()) as server:
+        assert failure(model_at(server.url)).retry_after_sec is None
+
+
+def test_retry_after_is_seconds_or_a_date() -> None:
+    soon = format_datetime(datetime.now(UTC) + timedelta(seconds=90), usegmt=True)
+    assert 80 < (retry_after_sec(soon) or 0) <= 90
+    assert retry_after_sec("Wed, 21 Oct 2015 07:28:00 GMT") == 0
+    assert retry_after_sec("2.5") == 2.5
+    for odd in (None, "", "soon", "-1", "nan", "inf", "Wed, 99 Oct 2015"):
+        assert retry_after_sec(odd) is None
 
 
 @pytest.mark.parametrize(
-    ("try_sec", "total_sec", "attempts", "at_least"), [(0.2, 5.0, 2, 0.4), (5.0, 0.3, 1, 0.3), (0.3, 0.4, 2, 0.4)]
+    ("body", "codes"),
+    [
+        (b'{"error": {"message": "m", "type": "budget_exceeded", "code": "400"}}', {"budget_exceeded", "400"}),
+        ({"type": "insufficient_quota", "code": 3}, {"insufficient_quota"}),
+        (b"\xff\xfe", set()),
+        ("[" * 100_000, set()),
+        ('{"error": "budget_exceeded"}', set()),
+        (None, set()),
+    ],
 )
-def test_a_slow_server_costs_no_more_than_the_budget(
-    try_sec: float, total_sec: float, attempts: int, at_least: float
-) -> None:
-    with ModelServer(Reply(delay=10)) as server:
-        started = time.monotonic()
-        written = write(model_at(server.url), try_sec=try_sec, total_sec=total_sec)
-        took = time.monotonic() - started
-    assert at_least <= took < at_least + 4  # far from the server's 10 seconds, whatever else this machine does
-    assert_fallback(written, attempts, ["timeout"] * attempts)
-
-
-def test_no_time_at_all_is_no_call() -> None:
-    with ModelServer() as server:
-        assert_fallback(write(model_at(server.url), total_sec=-1), 0, [])
-    assert server.received == []
+def test_error_codes_are_read_where_they_stand(body: Any, codes: set[str]) -> None:
+    assert error_codes(body) == codes
 
 
 # What LiteLLM must not do
@@ -285,9 +400,13 @@ def test_no_time_at_all_is_no_call() -> None:
 def test_nothing_the_person_wrote_is_logged_or_printed(
     caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    with caplog.at_level(logging.INFO), ModelServer(GARBAGE, Reply(status=500)) as server:
-        write(model_at(server.url))
-    said = caplog.text + "".join(capfd.readouterr())
+    with (
+        caplog.at_level(logging.INFO),
+        ModelServer(Reply("I'd rather not"), Reply(status=500), EMPTY_CHOICES) as server,
+    ):
+        complete(model_at(server.url))
+        failed = [failure(model_at(server.url)) for _ in range(2)]
+    said = caplog.text + "".join(capfd.readouterr()) + repr(failed)
     assert "passport" not in said
     assert "rather not" not in said
     assert "iteLLM" not in said
@@ -306,28 +425,32 @@ gateway.load()
     assert (run.stdout, run.stderr) == ("", "")
 
 
-def test_many_threads_with_loops_of_their_own(recwarn: pytest.WarningsRecorder) -> None:
-    """As the devstack serves requests; LiteLLM's own logging worker would break here."""
-    answers: list[Written] = []
+def test_many_threads_with_loops_of_their_own(
+    monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
+) -> None:
+    """As the devstack serves requests; a connection or a worker that belongs to one loop would break here."""
+    answers: list[str] = []
     with ModelServer() as server:
-        models = [model_at(server.url), Model("local/template")] * 4
+        monkeypatch.setenv("OPENAI_BASE_URL", f"{server.url}/v1")
+        models = [model_at(server.url), Model("openai/direct", api_key="sk"), Model("local/template")] * 3
         threads = [
-            threading.Thread(target=lambda model=model: answers.extend(write(model) for _ in range(3)))
+            threading.Thread(target=lambda model=model: answers.extend(complete(model).model for _ in range(3)))
             for model in models
         ]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-    assert [(answer.fallback, answer.attempts) for answer in answers] == [(False, 1)] * 24
+    assert sorted(answers) == ["direct"] * 9 + ["local/template"] * 9 + ["tip-generator"] * 9
+    gc.collect()
     assert not recwarn.list
-
-
-def test_one_loop_serves_call_after_call() -> None:
-    async def several() -> list[int]:
-        with ModelServer() as server:
-            model = model_at(server.url)
-            return [(await write_tips(PROMPT, CONTEXT, 3, model, try_sec=5, total_sec=9)).attempts for _ in range(3)]
-
-    assert run(several()) == [1, 1, 1]
     assert not [thread.name for thread in threading.enumerate() if "litellm" in thread.name.lower()]
+
+
+def test_a_forward_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    with ModelServer() as proxy:
+        monkeypatch.setenv("http_proxy", proxy.url)
+        monkeypatch.delenv("no_proxy", raising=False)
+        monkeypatch.delenv("NO_PROXY", raising=False)
+        assert complete(model_at("http://model.test:4000")).text == GOOD
+    assert len(proxy.received) == 1

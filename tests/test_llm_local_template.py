@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -10,10 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tips.llm import local_template
-from tips.llm.answers import read_tips
-from tips.llm.local_texts import COACH, EXAMPLES_COACH, MENTOR, Voice
+from tips.llm.checks import check_tips
+from tips.llm.contacts import contact
+from tips.llm.local_texts import COACH, EXAMPLES_COACH, MENTOR, ORCHESTRATOR, Voice
 from tips.prompts.prompt import Message
-from tips.prompts.registry import prompts, resolve
+from tips.prompts.registry import prompts
 
 CONTEXT = {
     "hour_of_day": 9,
@@ -26,6 +28,7 @@ CONTEXT = {
     "snippets": ["Dentist moved to 15:00"],
 }
 VERSIONS = list(prompts())
+TASKS_FIRST = [version for version in VERSIONS if version != "v4-orchestrator"]
 texts = st.text(max_size=60)
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers(-5, 40) | texts,
@@ -37,17 +40,17 @@ json_values = st.recursive(
 
 
 def written(version: str, context: dict[str, Any], n: int) -> list[dict[str, str]]:
-    tips: list[dict[str, str]] = json.loads(local_template.answer(resolve(version).render(context, n)).text)
+    tips: list[dict[str, str]] = json.loads(local_template.answer(prompts()[version].render(context, n)).text)
     return tips
 
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_the_same_prompt_gets_the_same_answer(version: str) -> None:
-    messages = resolve(version).render(CONTEXT, 5)
+    messages = prompts()[version].render(CONTEXT, 5)
     assert local_template.answer(messages) == local_template.answer(list(messages))
 
 
-@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("version", TASKS_FIRST)
 def test_tasks_come_first_in_the_given_order_and_not_alone(version: str) -> None:
     first, second, other = written(version, CONTEXT, 3)
     assert "“Renew the passport”" in first["content"]
@@ -60,13 +63,67 @@ def test_tasks_come_first_in_the_given_order_and_not_alone(version: str) -> None
     assert other["kind"] == "insight"
 
 
+def test_the_orchestrator_joins_snippets_with_tasks_first() -> None:
+    joined, task, other = written("v4-orchestrator", CONTEXT, 3)
+    assert "“Dentist moved to 15:00”" in joined["content"]
+    assert "“Renew the passport”" in joined["content"]
+    assert (joined["kind"], joined["rationale"]) == ("reminder", "From your notes and an overdue task.")
+    assert "“Outline the report”" in task["content"]
+    assert "“" not in other["content"]
+
+
+def test_the_orchestrator_joins_snippets_that_no_task_is_left_for() -> None:
+    context = {
+        "snippets": ["Rain until noon", "Slept five hours", "Gym closed", "Anna visits"],
+        "tasks": [{"title": "T"}],
+    }
+    one, two, three = written("v4-orchestrator", context, 3)
+    assert all(quoted in one["content"] for quoted in ("“Rain until noon”", "“T”"))
+    assert one["kind"] == "task"
+    assert all(quoted in two["content"] for quoted in ("“Slept five hours”", "“Gym closed”"))
+    assert two["kind"] == "insight"
+    assert "“Anna visits”" in three["content"]
+
+
+def test_the_orchestrator_without_snippets_speaks_of_tasks() -> None:
+    first, *_ = written("v4-orchestrator", {"tasks": CONTEXT["tasks"]}, 3)
+    assert "“Renew the passport”" in first["content"]
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("part", ["morning", "night"])
+def test_no_sentence_is_said_twice(version: str, part: str) -> None:
+    """Tips that differ in a quoted title alone are nearly duplicates of each other."""
+    tasks = [{"title": f"T{number}", "overdue": number < 6} for number in range(12)]
+    context = {"part_of_day": part, "tasks": tasks, "snippets": [f"N{number}" for number in range(8)]}
+    tips = written(version, context, 10)
+    assert len({re.sub(r"“[TN]\d+”", "", tip["content"]) for tip in tips}) == len(tips) == 10
+
+
+@pytest.mark.parametrize(
+    ("text", "quoted"),
+    [
+        ("Call +49 170 1234567", "“Call …”"),
+        ("Write to ann@example.org about the flat", "“Write to … about the flat”"),
+        ("Read https://example.org/a?b=c today", "“Read … today”"),
+        ("ann@example.organn@example.org0170-123", "“…”"),
+        ("Pay 120 EUR until 2026-11-30, 12:00", "“Pay 120 EUR until 2026-11-30, 12:00”"),
+    ],
+)
+@pytest.mark.parametrize("version", VERSIONS)
+def test_contacts_are_not_quoted(version: str, text: str, quoted: str) -> None:
+    context = {"tasks": [{"title": text, "due": "a@b.org"}], "snippets": [text]}
+    tips = written(version, context, 3)
+    assert sum(quoted in tip["content"] for tip in tips) >= 1
+    assert all(contact(f"{tip['content']} {tip['rationale']}") is None for tip in tips)
+
+
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("n", range(1, 11))
 @pytest.mark.parametrize("context", [CONTEXT, {}, {"part_of_day": "night", "tasks": CONTEXT["tasks"]}], ids=range(3))
 def test_as_many_usable_and_distinct_tips_as_asked_for(version: str, n: int, context: dict[str, Any]) -> None:
-    tips = read_tips(json.dumps(written(version, context, n)), n)
-    assert len(tips) == n
-    assert all(20 <= len(tip.content) <= 280 for tip in tips)
+    checked = check_tips(list(written(version, context, n)))
+    assert (len(checked.good), dict(checked.failed)) == (n, {})
 
 
 def test_all_tasks_are_used_when_there_is_room() -> None:
@@ -116,9 +173,21 @@ def test_the_last_context_counts_and_not_those_of_examples() -> None:
 
 
 def test_usage_is_an_estimate_from_the_texts() -> None:
-    short, long = (local_template.answer(resolve("v1").render({"snippets": ["x" * size]}, 2)) for size in (10, 410))
+    short, long = (local_template.answer(prompts()["v1"].render({"snippets": ["x" * size]}, 2)) for size in (10, 410))
     assert long.prompt_tokens - short.prompt_tokens == 100
     assert short.completion_tokens == -(-len(short.text) // 4)
+
+
+def test_what_is_cut_off_uncovers_no_telephone_number() -> None:
+    title = "-" * 80 + "1234567890abcdef"
+    assert contact(title) is None
+    (tip,) = written("v1", {"tasks": [{"title": title}]}, 1)
+    assert contact(tip["content"]) is None
+
+
+def test_an_impossible_age_is_cut_to_ten_years() -> None:
+    (tip,) = written("v1", {"tasks": [{"title": "T", "age_days": 10**200, "overdue": True}]}, 1)
+    assert tip["rationale"] == "Overdue, open for 3650 days."
 
 
 @given(
@@ -126,12 +195,47 @@ def test_usage_is_an_estimate_from_the_texts() -> None:
     st.sampled_from(VERSIONS),
 )
 def test_any_context_is_answered(context: dict[str, Any], version: str) -> None:
-    tips = json.loads(local_template.answer(resolve(version).render(context, 3)).text)
-    assert len({tip["content"] for tip in tips}) == len(tips)
+    tips = json.loads(local_template.answer(prompts()[version].render(context, 3)).text)
+    assert len({tip["content"] for tip in tips}) == len(tips) == 3
     assert all(tip.keys() == {"content", "kind", "rationale"} for tip in tips)
 
 
-@pytest.mark.parametrize("voice", [COACH, MENTOR, EXAMPLES_COACH])
+pieces = st.sampled_from(
+    [
+        "+49 170 1234567",
+        "ann@example.org",
+        "www.example.org",
+        "0170-123",
+        "12345678901",
+        "x" * 60,
+        " ",
+        ".",
+        "@",
+        "a",
+        "7",
+    ]
+)
+wild = st.lists(pieces | st.text(max_size=40), min_size=1, max_size=12).map("".join)
+
+
+@given(
+    tasks=st.lists(
+        st.fixed_dictionaries(
+            {"title": wild}, optional={"age_days": st.integers(0), "overdue": st.booleans(), "due": wild}
+        ),
+        max_size=4,
+    ),
+    snippets=st.lists(wild, max_size=4),
+    part=st.sampled_from(["morning", "night", "?"]),
+    version=st.sampled_from(VERSIONS),
+)
+def test_every_tip_may_be_shown(tasks: list[dict[str, Any]], snippets: list[str], part: str, version: str) -> None:
+    for tip in written(version, {"tasks": tasks, "snippets": snippets, "part_of_day": part}, 10):
+        assert 20 <= len(tip["content"]) <= 280
+        assert contact(tip["content"]) is None
+
+
+@pytest.mark.parametrize("voice", [COACH, MENTOR, EXAMPLES_COACH, ORCHESTRATOR])
 def test_sentences_are_worth_showing(voice: Voice) -> None:
     long_title, fields = "“" + "x" * 91 + "”", {"now": "this afternoon", "note": "“" + "n" * 101 + "”"}
     about = [*voice.overdue, *voice.urgent, *voice.open, *voice.at_night]
@@ -140,6 +244,11 @@ def test_sentences_are_worth_showing(voice: Voice) -> None:
     for age in ("", " since yesterday", " for 3650 days"):
         for text in (*about, *voice.noted):
             assert 40 <= len(text.format(task=long_title, age=age, **fields)) <= 280
+    if voice.weave:
+        of_both = {"task": "“" + "x" * 71 + "”", "note": "“" + "n" * 71 + "”", "other": "“" + "o" * 71 + "”"}
+        for text in (*voice.weave.task, *voice.weave.at_night, *voice.weave.notes):
+            assert text.count("{note}") == text.count("{task}") + text.count("{other}") == 1
+            assert 40 <= len(text.format(**of_both, now="this afternoon")) <= 280
     general = [text for _, text in voice.general]
     assert len(set(general)) == len(general) >= 10
     assert set(voice.by_part_of_day) == {"morning", "afternoon", "evening", "night"}

@@ -165,7 +165,7 @@ def test_a_retired_schema_is_kept_for_90_days_and_those_in_use_for_ever() -> Non
 
     def after(known: UserLearning) -> UserLearning:
         logged = {CROSSED_V3.hash: Logged(CROSSED_V3.names, np.ones(32))}
-        return taught(known, Lesson(now, logged, (CROSSED_V3,), 0.5), 0, now)
+        return taught(known, Lesson(now, logged, (CROSSED_V3,), 0.5), 0, now, registry.present_schemas())
 
     known = UserLearning(schemas=dict([block(retired, long_ago), block(EGREEDY_V2, long_ago)]))
     assert after(known).schemas.keys() == {EGREEDY_V2.hash, CROSSED_V3.hash}
@@ -298,9 +298,9 @@ def test_what_did_not_come_along_is_not_revised() -> None:
 
     known = UserLearning()
     for schema, reward in ((first, 1.0), (second, 0.0), (third, 0.0)):
-        known = taught(known, lesson(schema, new=reward), 0, 0)
+        known = taught(known, lesson(schema, new=reward), 0, 0, registry.present_schemas())
         known = dataclasses.replace(known, revision=known.revision + 1)
     np.testing.assert_array_equal(known.statistics(third).rx, [1, 0, 0, 0])
-    known = taught(known, lesson(first, old=1.0, new=-1.0, learned_in=1), 0, 0)
+    known = taught(known, lesson(first, old=1.0, new=-1.0, learned_in=1), 0, 0, registry.present_schemas())
     np.testing.assert_array_equal(known.statistics(third).rx, [-1, 0, 0, 0])
     np.testing.assert_array_equal(known.statistics(first).rx, [-1, -1, -1])

@@ -23,7 +23,7 @@ from tips.bandit.statistics import Statistics
 from tips.contracts.configuration import Configuration, Experiment
 from tips.errors import TableUnavailable
 from tips.features.crossed_v3 import CROSSED_V3
-from tips.state import configuration
+from tips.state import configuration, keys
 from tips.state.learning import learning_item
 from tips.state.table import Table
 
@@ -247,7 +247,7 @@ def test_statistics_from_which_no_belief_can_be_formed_degrade_the_answer(
     score = load_function("score")
     absurd = Statistics(np.full((32, 32), -1e308), np.full(32, 1e308), 5.0)
     learned = {CROSSED_V3.hash: SchemaLearning(absurd, "crossed-v3", CROSSED_V3.names, 1)}
-    client.put(learning_item("anna", UserLearning(1, schemas=learned)))
+    client.put(learning_item(keys.learning("anna"), UserLearning(1, schemas=learned)))
     answer = score.call("POST", "/score", score_request())
     assert (answer.status, answer.json["degraded"], answer.json["logged"]) == (200, True, True)
 

@@ -38,6 +38,8 @@ ERROR_RESPONSES: dict[int | str, dict[str, Any]] = {
         404: "No such thing",
         413: "Body over 1 MiB",
         422: "A field is not acceptable",
+        429: "A cap is reached; it resets after `Retry-After` seconds",
+        502: "A model answered, but with nothing that can be used",
         503: "A dependency is down; retry after `Retry-After` seconds",
     }.items()
 }

@@ -200,14 +200,14 @@ class Scorer:
             schema_hash=policy.schema.hash,
             degraded=decision.degraded,
             # Of a person who was erased nothing is kept, whoever still asks for them.
-            logged=not known.erased and self._remember(decision),
+            logged=not known.erased and self._remember(decision, request.candidates[chosen].content),
             explanation=explanation,
         )
 
     def _read(self, user_id: str) -> _Known:
         """Read, in one round trip, the person's learning, and with it what all requests share if that is due."""
         due = self._shared.keys_due()
-        wanted = [(keys.user(user_id), keys.LEARNING), keys.tombstone(user_id), *due]
+        wanted = [keys.learning(user_id), keys.tombstone(user_id), *due]
         try:
             item, tombstone, *shared = self._reads.get_all(wanted)
             self._shared.update(shared)
@@ -250,9 +250,9 @@ class Scorer:
                 telemetry.log_unforeseen("a shadow policy failed", policy=name if name in POLICIES else "unknown")
         return evaluations
 
-    def _remember(self, decision: Decision) -> bool:
+    def _remember(self, decision: Decision, content: str | None) -> bool:
         try:
-            decisions.remember(self._writes, decision)
+            decisions.remember(self._writes, decision, content)
         except (TableUnavailable, WriteConflict):
             telemetry.count("DecisionNotLogged")
             return False

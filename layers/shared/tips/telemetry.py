@@ -17,25 +17,33 @@ logging.getLogger("mangum").setLevel(logging.CRITICAL)
 _service = os.environ.get("POWERTOOLS_SERVICE_NAME", "tips")
 logger = Logger(service=_service)
 _namespace = os.environ.get("POWERTOOLS_METRICS_NAMESPACE", "oO/Tips")
-_counts: dict[str, list[float]] = {}
+_Dimensions = tuple[tuple[str, str], ...]
+_counts: dict[_Dimensions, dict[str, list[float]]] = {}
 
 
 def count(name: str, value: float = 1) -> None:
     """Add `value` to the metric `name`, which must come from a closed set, never from a request's text."""
-    _counts.setdefault(name, [0.0])[0] += value
+    count_for(name, value)
+
+
+def count_for(name: str, value: float = 1, **dimensions: str) -> None:
+    """Add `value` to the metric `name` under `dimensions`, whose values must come from closed sets as well."""
+    metrics = _counts.setdefault(tuple(sorted(dimensions.items())), {})
+    metrics.setdefault(name, [0.0])[0] += value
 
 
 def flush() -> None:
-    """Print what was counted since the last call as one EMF line; call at the end of each invocation.
+    """Print what was counted since the last call, an EMF line per set of dimensions; call when an invocation ends.
 
     The line is that of Powertools' Metrics, which would take a fortieth of a whole `/score` to make it.
     """
-    if not _counts:
-        return
-    metrics = [{"Name": name, "Unit": "Count"} for name in _counts]
-    directive = {"Namespace": _namespace, "Dimensions": [["service"]], "Metrics": metrics}
-    metadata = {"Timestamp": time.time_ns() // 1_000_000, "CloudWatchMetrics": [directive]}
-    print(json.dumps({"_aws": metadata, "service": _service, **_counts}, separators=(",", ":")))
+    for dimensions, counts in _counts.items():
+        metrics = [{"Name": name, "Unit": "Count"} for name in counts]
+        names = ["service", *(name for name, _ in dimensions)]
+        directive = {"Namespace": _namespace, "Dimensions": [names], "Metrics": metrics}
+        metadata = {"Timestamp": time.time_ns() // 1_000_000, "CloudWatchMetrics": [directive]}
+        line = {"_aws": metadata, "service": _service, **dict(dimensions), **counts}
+        print(json.dumps(line, separators=(",", ":")))
     _counts.clear()
 
 

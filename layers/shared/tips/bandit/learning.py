@@ -7,11 +7,10 @@ every schema learns from every reaction, so a policy that takes over or comes ba
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from tips.bandit.registry import POLICIES
 from tips.bandit.statistics import Statistics, map_statistics, map_vector
 
 if TYPE_CHECKING:
@@ -19,10 +18,29 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tips.bandit.forgetting import Microseconds
-    from tips.features.vectors import Schema
 
 KEPT_US = 90 * 86_400_000_000
 """How long statistics of a schema that no policy has any more are kept, for going back."""
+
+
+class SchemaLike(Protocol):
+    """What learning needs to know of a schema: its name, its d component names in order, and their hash."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def names(self) -> tuple[str, ...]: ...
+    @property
+    def hash(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class LoggedSchema:
+    """A schema as a log names it, where its encoders are not known."""
+
+    name: str
+    names: tuple[str, ...]
+    hash: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,11 +77,11 @@ class UserLearning:
     schemas: Mapping[str, SchemaLearning] = field(default_factory=dict)
     """By the schema's hash."""
 
-    def statistics(self, schema: Schema) -> Statistics:
+    def statistics(self, schema: SchemaLike) -> Statistics:
         """Return the statistics to go on from under a schema: its own, else another's by name, else empty ones."""
         return self.under(schema, 0).statistics
 
-    def under(self, schema: Schema, now: Microseconds) -> SchemaLearning:
+    def under(self, schema: SchemaLike, now: Microseconds) -> SchemaLearning:
         """Return what is learned under a schema; one that begins does so with what shares most names with it.
 
         The counts go along only between versions of one schema: they say how often *this* one learned.
@@ -72,7 +90,7 @@ class UserLearning:
         if own is not None:
             return own
         if not self.schemas:
-            return SchemaLearning(Statistics.empty(schema.dimension), schema.name, schema.names, now)
+            return SchemaLearning(Statistics.empty(len(schema.names)), schema.name, schema.names, now)
         names = frozenset(schema.names)
         nearest = max(
             self.schemas.values(),
@@ -85,7 +103,7 @@ class UserLearning:
         came_along += ((self.revision + 1, names & set(nearest.names)),)
         return SchemaLearning(statistics, schema.name, schema.names, now, came_along)
 
-    def counted(self, schema: Schema) -> SchemaLearning | None:
+    def counted(self, schema: SchemaLike) -> SchemaLearning | None:
         """Return what a schema, or an earlier version of it, has learned itself."""
         versions = [one for one in self.schemas.values() if one.schema_name == schema.name]
         return self.schemas.get(schema.hash) or max(versions, key=lambda one: one.updated_at, default=None)
@@ -110,7 +128,7 @@ class Lesson:
 
     at: Microseconds
     logged: Mapping[str, Logged]
-    counted: tuple[Schema, ...]
+    counted: tuple[SchemaLike, ...]
     new: float | None
     old: float | None = None
     learned_in: int | None = None
@@ -131,13 +149,18 @@ class Lesson:
         return x if held is None else x * [name in held for name in learned.names]
 
 
-def taught(learning: UserLearning, lesson: Lesson, half_life: Microseconds, now: Microseconds) -> UserLearning:
-    """Return the learning after a lesson.
+def taught(
+    learning: UserLearning,
+    lesson: Lesson,
+    half_life: Microseconds,
+    now: Microseconds,
+    present: Collection[str],
+) -> UserLearning:
+    """Return the learning after a lesson. present: hashes of the schemas that there are policies for.
 
     The decision is counted under the schemas of its own policies and teaches all others too. Schemas that no policy has
     had for `KEPT_US` are dropped.
     """
-    present = {policy.schema.hash for policy in POLICIES.values()}
     schemas = {
         digest: one
         for digest, one in learning.schemas.items()

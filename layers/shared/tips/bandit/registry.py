@@ -33,3 +33,8 @@ def policy_named(name: str, field: str = "policy") -> Policy:
         return POLICIES[name]
     except KeyError:
         raise InvalidField(f"unknown policy; known are {', '.join(sorted(POLICIES))}", field=field) from None
+
+
+def present_schemas() -> frozenset[str]:
+    """Return the hashes of the schemas that there are policies for."""
+    return frozenset(policy.schema.hash for policy in POLICIES.values())

@@ -57,18 +57,31 @@ class Reaction:
 
 
 @dataclass(frozen=True, slots=True)
+class PromptLesson:
+    """What a decision has taught of the prompt version that wrote its tip.
+
+    reacted: whether the reward is a reaction's or the default; learned_in: as of `ReactionLog`, of that learning.
+    """
+
+    reward: float
+    reacted: bool
+    learned_in: int
+
+
+@dataclass(frozen=True, slots=True)
 class ReactionLog:
     """What is known of the reactions to one decision; what it teaches depends on nothing but this and its times.
 
     reactions: the last `MAX_REACTIONS` told, oldest telling first, one per event id, and always the one that counts.
     wait_over: whether the table has said that the reward wait has ended. learned: the reward that is in the sums,
-    since revision learned_in of the learning.
+    since revision learned_in of the learning. prompt: what was learned of the tip's prompt version, None if nothing.
     """
 
     reactions: tuple[Reaction, ...] = ()
     wait_over: bool = False
     learned: float | None = None
     learned_in: int | None = None
+    prompt: PromptLesson | None = None
 
     def knows(self, event_id: str) -> bool:
         """A known id is never re-dated and changes nothing."""

@@ -21,6 +21,11 @@ from tips.contracts.common import (
 MAX_TIPS = 10
 
 
+PromptChoice = Annotated[
+    str, Field(max_length=256, description="a version, an alias, several of them separated by commas, or auto")
+]
+
+
 class PromptTask(Body):
     """A task of the person, as their app knows it."""
 
@@ -46,7 +51,7 @@ class GenerateRequest(Body):
     user_id: Id
     context: PromptContext = PromptContext()
     n: Annotated[int, Field(ge=1, le=MAX_TIPS), Whole] = 3
-    prompt_version: Name | None = None
+    prompt_version: PromptChoice | None = None
     profile_features: ProfileFeatures | None = None
 
 
@@ -64,26 +69,54 @@ class TipCandidate(Answer):
 
 
 class GenerateResponse(Answer):
+    """`prompt_propensity`: the probability with which the version was chosen; `logged`: whether reactions find it."""
+
     candidates: list[TipCandidate]
     model: str
     prompt_version: str
+    prompt_propensity: float
     generation_id: str
     prompt_tokens: int
     completion_tokens: int
     attempts: int
     fallback: bool
     cost_usd: float | None = None
+    logged: bool
 
 
 class PromptInfo(Answer):
     version: str
     description: str
     content_hash: str
+    released: bool
 
 
 class PromptsResponse(Answer):
+    """`default`: what a request gets that names nothing."""
+
     default: str
+    aliases: dict[str, str]
     versions: list[PromptInfo]
+
+
+class PromptStats(Answer):
+    """What reactions say of a version.
+
+    Of the tips `shown`, `settled` have a reaction or have had their time for one; `mean_reward` is that of the settled
+    ones, and `interval` covers it with the answer's `confidence`, at all times at once. Both are null before the first.
+    """
+
+    version: str
+    shown: int
+    settled: int
+    reactions: int
+    mean_reward: float | None
+    interval: tuple[float, float] | None
+
+
+class PromptStatsResponse(Answer):
+    confidence: float
+    versions: list[PromptStats]
 
 
 class GenerateHealth(Answer):

@@ -20,6 +20,7 @@ MAX_DUE = 40
 MAX_AGE_DAYS = 3650
 MAX_SNIPPETS = 8
 MAX_SNIPPET = 240
+MAX_PREFERENCES = 300
 
 WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
@@ -47,9 +48,14 @@ CONTEXT_FEATURES: tuple[ContextFeature, ...] = (
 
 
 def build_context(
-    given: PromptContext, profile_features: Mapping[str, float | bool | None] | None, now: datetime
+    given: PromptContext,
+    profile_features: Mapping[str, float | bool | None] | None,
+    now: datetime,
+    preferences: str | None = None,
 ) -> dict[str, Any]:
     """Return what a prompt sees, JSON-ready; what is not known is left out.
+
+    preferences: what was learned of the person, in one line.
 
     Overdue tasks come first, then urgent ones, then old ones. Numbers and lengths are limited, so that the result
     has at most some 5,000 characters. `now`, with its offset, tells hour and day where the request names only a zone.
@@ -79,6 +85,8 @@ def build_context(
     }
     if habits:
         context["habits"] = habits
+    if preferences:
+        context["preferences"] = one_line(preferences, MAX_PREFERENCES)
     return context
 
 

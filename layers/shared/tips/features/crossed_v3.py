@@ -62,14 +62,14 @@ def _is_other_than_a_task(candidate: CandidateLike) -> float:
     return float(candidate.kind is not None and candidate.kind != "task")
 
 
-def _weekend(situation: Situation) -> float:
+def weekend(situation: Situation) -> float:
     """1 on Saturday and Sunday, -0.4 on the other days: over a week the mean is zero."""
     if situation.day_of_week is None:
         return 0.0
     return 1.0 if situation.day_of_week >= 5 else -0.4
 
 
-def _centred_rate(name: str, situation: Situation) -> float:
+def centred_rate(name: str, situation: Situation) -> float:
     value = situation.profile.get(name)
     return 0.0 if value is None else 2.0 * float(value) - 1.0
 
@@ -89,9 +89,9 @@ _IS_KIND = {kind: partial(_is_kind, kind) for kind in KINDS}
 _SITUATIONS: dict[str, tuple[str, OfSituation]] = {
     "hour_sin": ("sin(2 pi hour / 24), unknown 0", cyclic(math.sin, "hour_of_day", 24)),
     "hour_cos": ("cos(2 pi hour / 24), unknown 0", cyclic(math.cos, "hour_of_day", 24)),
-    "weekend": ("1 on Saturday and Sunday, else -0.4, unknown 0", _weekend),
-    "completion_rate": ("2 completion_rate_30d - 1, unknown 0", partial(_centred_rate, "completion_rate_30d")),
-    "dismiss_rate": ("2 dismiss_rate_30d - 1, unknown 0", partial(_centred_rate, "dismiss_rate_30d")),
+    "weekend": ("1 on Saturday and Sunday, else -0.4, unknown 0", weekend),
+    "completion_rate": ("2 completion_rate_30d - 1, unknown 0", partial(centred_rate, "completion_rate_30d")),
+    "dismiss_rate": ("2 dismiss_rate_30d - 1, unknown 0", partial(centred_rate, "dismiss_rate_30d")),
     "preferred_hour": ("cos(2 pi (preferred_hour - hour) / 24), unknown 0", _around_preferred_hour),
     "mean_dwell": ("mean_dwell_ms_30d / 600000 clipped to 0..1, unknown 0", _dwell),
     "tip_volume": ("log1p(tip_volume_30d) / log1p(100) clipped to 0..1, unknown 0", tip_volume),

@@ -1,75 +1,50 @@
-"""From what a model wrote to tips: finds the JSON, checks every item, keeps the good ones."""
+"""From what a model wrote to items: finds the JSON, whatever stands around it and wherever it was cut off."""
 
 from __future__ import annotations
 
 import json
 import re
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, StringConstraints, ValidationError
-
-from tips.contracts.common import TipKind
-from tips.features.context import one_line
-
-MAX_CONTENT = 500
-MAX_RATIONALE = 300
 MAX_ANSWER = 100_000
-"""Characters of an answer that are looked at."""
+"""Characters of an answer that are looked at, after its reasoning."""
+MAX_ITEMS = 50
+"""Items of an answer that are looked at."""
 _MAX_STARTS = 50
 """Brackets at which JSON is looked for: an answer full of brackets must not cost quadratic time."""
 
 Fault = Literal["not_json", "wrong_fields"]
 
 _decoder = json.JSONDecoder()
-_thinking = re.compile(r"<think>.*?</think>", re.DOTALL)
+_thought = re.compile(r"</think(?:ing)?>")
+_thinking = re.compile(r"<think(?:ing)?>")
 _bracket = re.compile(r"[\[{]")
 
 
-class UnusableAnswer(Exception):
-    """A model's text holds no tip. `fault` says what is wrong with it."""
+def read_items(text: str) -> list[Any] | None:
+    """Return the items of an answer, None where there is no JSON in it.
 
-    def __init__(self, fault: Fault) -> None:
-        super().__init__(fault)
-        self.fault: Fault = fault
-
-
-class WrittenTip(BaseModel):
-    """One tip as a model wrote it. An `id` of its own is ignored: see `tips.llm.writer`."""
-
-    content: Annotated[
-        str,
-        StringConstraints(strict=True),
-        AfterValidator(lambda text: one_line(text, MAX_CONTENT)),
-        StringConstraints(min_length=1),
-    ]
-    kind: Annotated[TipKind, BeforeValidator(lambda kind: kind.strip().lower() if isinstance(kind, str) else kind)]
-    # A tip is not lost for a strange explanation.
-    rationale: Annotated[
-        str | None,
-        BeforeValidator(lambda text: (one_line(text, MAX_RATIONALE) or None) if isinstance(text, str) else None),
-    ] = None
-
-
-def read_tips(text: str, n: int) -> list[WrittenTip]:
-    """Return the first `n` good, distinct tips of an answer: a JSON array, or an object whose only array holds them.
-
-    Code fences, prose and reasoning around the JSON are skipped, items that are not tips are dropped.
-    Raises `UnusableAnswer` when no tip is left.
+    Wanted is a JSON array, or an object whose only array holds the items; the first that holds something like a tip
+    counts. Code fences, prose and reasoning around it are skipped. Objects that stand alone are taken together: one
+    per line, or what is whole of an array that was cut off.
     """
-    fault: Fault = "not_json"
-    for value in _json_values(_thinking.sub("", text[:MAX_ANSWER])):
-        fault = "wrong_fields"
-        tips: dict[str, WrittenTip] = {}
-        for item in _items(value):
-            try:
-                tip = WrittenTip.model_validate(item)
-            except ValidationError:
-                continue
-            tips.setdefault(tip.content.casefold(), tip)
-        if tips:
-            return list(tips.values())[:n]
-    raise UnusableAnswer(fault)
+    alone: list[Any] = []
+    first: list[Any] | None = None
+    for value in _json_values(_without_reasoning(text)[:MAX_ANSWER]):
+        if _is_like_a_tip(value):
+            alone.append(value)
+            continue
+        items = _items(value)[:MAX_ITEMS]
+        if any(_is_like_a_tip(item) for item in items):
+            return items
+        first = first or items
+    return alone[:MAX_ITEMS] or first
+
+
+def _without_reasoning(text: str) -> str:
+    # A reasoning that was never closed holds drafts at most.
+    return _thinking.split(_thought.split(text)[-1])[0]
 
 
 def _json_values(text: str) -> Iterator[list[Any] | dict[str, Any]]:
@@ -92,3 +67,7 @@ def _items(value: list[Any] | dict[str, Any]) -> list[Any]:
         arrays = [inner for inner in value.values() if isinstance(inner, list)]
         return arrays[0] if len(arrays) == 1 else []
     return value
+
+
+def _is_like_a_tip(value: Any) -> bool:
+    return isinstance(value, dict) and isinstance(value.get("content"), str) and "kind" in value

@@ -1,4 +1,4 @@
-"""The way to a language model: the only module that imports LiteLLM, and one call per call.
+"""The way to a language model: the only module that imports LiteLLM, and one HTTP call per call.
 
 LiteLLM takes seconds to import, so that happens in `load`: at init on Lambda, at the first call elsewhere.
 """
@@ -7,46 +7,31 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 import socket
-import ssl
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
-from functools import cache
+from dataclasses import dataclass
+from functools import cache, lru_cache
 from threading import Thread
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Literal
-from urllib.parse import urlsplit
+from typing import Any
 
 from tips.llm import local_template
+from tips.llm.failures import Heard, ModelFailure, failure, heard_of_this_call
+from tips.llm.models import ALIAS, PLACEHOLDER_KEY, Model
+from tips.llm.models import resolve_models as resolve_models
 from tips.prompts.prompt import Message, Parameters
-from tips.settings import Settings
 
-if TYPE_CHECKING:
-    from openai import AsyncOpenAI
-
-ALIAS = "tip-generator"
-"""The model that the server at `LITELLM_URL` is asked for, unless `LITELLM_MODEL` names another."""
-PLACEHOLDER_KEY = "no-key"
-"""Sent where no key is set: OpenAI's client refuses to send none."""
 _LONGEST_MODEL_NAME = 128
-
-FailureKind = Literal["timeout", "unavailable", "rate_limited", "refused", "bad_answer"]
-
-
-@dataclass(frozen=True, slots=True)
-class Model:
-    """Where completions come from. `name`: as LiteLLM knows it, or with `api_base` as that server knows it."""
-
-    name: str
-    api_base: str | None = None
-    api_key: str | None = field(default=None, repr=False)
+_CHARACTERS_PER_TOKEN = 4
+_MILLION = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """A model's answer. `cost_usd` is None where LiteLLM knows no price."""
+    """A model's answer. `cost_usd` is None where nobody knows a price; the tokens are 0 where the server tells none."""
 
     text: str
     model: str
@@ -55,43 +40,12 @@ class Completion:
     cost_usd: float | None
 
 
-class ModelFailure(Exception):
-    """A call brought no answer. `kind` says why; the provider's words may quote the prompt and are left out."""
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a call uses of the caps; `usd` is 0 where nobody knows a price."""
 
-    def __init__(self, kind: FailureKind) -> None:
-        super().__init__(kind)
-        self.kind: FailureKind = kind
-
-    @property
-    def worth_retrying(self) -> bool:
-        return self.kind in ("timeout", "unavailable", "bad_answer")
-
-
-def resolve_model(settings: Settings) -> Model | None:
-    """Return what the alias `tip-generator` stands for; None: nothing is configured and the function is deployed.
-
-    `LITELLM_URL` names an OpenAI-compatible server, `LITELLM_MODEL` alone a model that LiteLLM reaches directly.
-    Raises `ValueError` for a URL that is none.
-    """
-    if settings.litellm_url:
-        name = settings.litellm_model or ALIAS
-        return Model(name, base_url(settings.litellm_url), settings.litellm_api_key or PLACEHOLDER_KEY)
-    if settings.litellm_model:
-        return Model(settings.litellm_model, api_key=settings.litellm_api_key)
-    return None if settings.deployed else Model(local_template.NAME)
-
-
-def base_url(url: str) -> str:
-    """Return the URL under which `/chat/completions` lies.
-
-    A bare origin gets `/v1`, where a LiteLLM proxy and every OpenAI-compatible server answer; a URL with a path is
-    taken as it is.
-    """
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
-        raise ValueError("LITELLM_URL must be an http or https URL without query, such as http://127.0.0.1:4000")
-    path = parts.path.rstrip("/")
-    return f"{parts.scheme}://{parts.netloc}{path or '/v1'}"
+    tokens: int
+    usd: float
 
 
 @cache
@@ -100,8 +54,11 @@ def load() -> ModuleType:
     os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
     os.environ["LITELLM_MODE"] = "PRODUCTION"  # else it reads any .env file it finds
     import litellm
+    from litellm.llms.custom_httpx.http_handler import AsyncHTTPHandler
     from litellm.llms.custom_llm import CustomLLM
     from litellm.types.utils import ModelResponse
+
+    from tips.llm.transport import OneCallTransport
 
     class LocalTemplate(CustomLLM):
         """`local/template` as LiteLLM's provider `local`."""
@@ -123,8 +80,13 @@ def load() -> ModuleType:
         async def acompletion(self, *args: Any, **kwargs: Any) -> ModelResponse:
             return self.completion(*args, **kwargs)
 
+    def transport(ssl_context: Any = None, ssl_verify: bool | None = None, **_: Any) -> OneCallTransport:
+        return OneCallTransport(False if ssl_verify is False else ssl_context or True)
+
     litellm.suppress_debug_info = True
     litellm.custom_provider_map = [{"provider": "local", "custom_handler": LocalTemplate()}]
+    # Clients that LiteLLM makes itself, for direct models: it would keep connections and repeat calls on its own.
+    setattr(AsyncHTTPHandler, "create_async_transport", staticmethod(transport))  # noqa: B010 - a method of theirs
     # Their log lines quote prompts and answers, whatever LITELLM_LOG or OPENAI_LOG ask for.
     for name in ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy", "openai", "httpx", "httpcore"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
@@ -140,7 +102,7 @@ def _make_a_first_call(litellm: ModuleType) -> None:
 
         def call() -> None:
             with suppress(Exception):
-                asyncio.run(_call(litellm, nowhere, [{"role": "user", "content": "?"}], Parameters(), 5.0))
+                asyncio.run(_call(litellm, nowhere, [{"role": "user", "content": "?"}], Parameters(), None, 5.0))
 
         # In a thread, because this one may be running an event loop.
         thread = Thread(target=call, name="first LiteLLM call")
@@ -148,27 +110,40 @@ def _make_a_first_call(litellm: ModuleType) -> None:
         thread.join()
 
 
-@cache
-def _tls_context() -> ssl.SSLContext:
-    import httpx
+async def complete(
+    model: Model,
+    messages: Sequence[Message],
+    parameters: Parameters,
+    timeout_sec: float,
+    output_schema: Mapping[str, Any] | None = None,
+) -> Completion:
+    """Ask `model` once, held to `output_schema` where it takes one.
 
-    return httpx.create_ssl_context()
-
-
-async def complete(model: Model, messages: Sequence[Message], parameters: Parameters, timeout_sec: float) -> Completion:
-    """Ask `model` once. Raises `ModelFailure`, within `timeout_sec` in any case."""
+    Raises `ModelFailure`, within `timeout_sec` in any case.
+    """
     litellm = load()
+    heard = Heard()
+    token = heard_of_this_call.set(heard)
+    schema = output_schema if output_schema is not None and _takes_schema(litellm, model) else None
     try:
         async with asyncio.timeout(timeout_sec):
-            return _completion(litellm, model, await _call(litellm, model, messages, parameters, timeout_sec))
+            response = await _call(litellm, model, messages, parameters, schema, timeout_sec)
+        return _completion(litellm, model, response, heard)
     except ModelFailure:
         raise
     except Exception as error:
-        raise ModelFailure(_kind_of(error)) from None
+        raise failure(error, heard) from None
+    finally:
+        heard_of_this_call.reset(token)
 
 
 async def _call(
-    litellm: ModuleType, model: Model, messages: Sequence[Message], parameters: Parameters, timeout_sec: float
+    litellm: ModuleType,
+    model: Model,
+    messages: Sequence[Message],
+    parameters: Parameters,
+    schema: Mapping[str, Any] | None,
+    timeout_sec: float,
 ) -> Any:
     # Its background logging belongs to one event loop per process; here there may be several, and nothing to log to.
     from litellm._internal_context import is_internal_call
@@ -182,61 +157,111 @@ async def _call(
         "max_retries": 0,
         "drop_params": True,  # a model may not know `temperature`
     }
+    if schema is not None:
+        form = {"name": "tips", "strict": True, "schema": dict(schema)}
+        options["response_format"] = {"type": "json_schema", "json_schema": form}
     token = is_internal_call.set(True)
     try:
         if model.api_base is None:
             return await litellm.acompletion(model=model.name, api_key=model.api_key, **options)
-        async with _client(model) as client:
-            # The prefix chooses the provider and is cut off; any further slash belongs to the server's name of it.
-            return await litellm.acompletion(model=f"openai/{model.name}", client=client, **options)
+        # The prefix chooses the provider and is cut off; any further slash belongs to the server's name of it.
+        return await litellm.acompletion(model=f"openai/{model.name}", client=_client(model), **options)
     finally:
         is_internal_call.reset(token)
 
 
-def _client(model: Model) -> AsyncOpenAI:
-    """Return a client for one call: no connection is left that would not survive a frozen Lambda, or another loop."""
+@cache
+def _client(model: Model) -> Any:
+    """Return the client for a server of ours; it holds no connection, so any event loop may use it at any time."""
     import httpx
     import openai
 
-    connection = httpx.AsyncClient(verify=_tls_context())
+    from tips.llm.transport import OneCallTransport
+
+    connection = httpx.AsyncClient(transport=OneCallTransport())
     return openai.AsyncOpenAI(api_key=model.api_key, base_url=model.api_base, http_client=connection, max_retries=0)
 
 
-def _completion(litellm: ModuleType, model: Model, response: Any) -> Completion:
-    if not response.choices:
-        raise ModelFailure("bad_answer")
+def _takes_schema(litellm: ModuleType, model: Model) -> bool:
+    if model.json_schema is not None:
+        return model.json_schema and not model.is_template
+    return model.api_base is None and _knows_schemas(litellm, model.name)
+
+
+@cache
+def _knows_schemas(litellm: ModuleType, name: str) -> bool:
+    return bool(litellm.supports_response_schema(model=name))
+
+
+def _completion(litellm: ModuleType, model: Model, response: Any, heard: Heard) -> Completion:
+    if not getattr(response, "choices", None):
+        raise ModelFailure("bad_answer", answered=True, billed=True)
     usage = getattr(response, "usage", None)
-    prompt_tokens = getattr(usage, "prompt_tokens", None) or 0
-    completion_tokens = getattr(usage, "completion_tokens", None) or 0
+    prompt_tokens = _tokens(getattr(usage, "prompt_tokens", None))
+    completion_tokens = _tokens(getattr(usage, "completion_tokens", None))
+    text = response.choices[0].message.content
     return Completion(
-        text=response.choices[0].message.content or "",
+        text=text if isinstance(text, str) else "",
         model=_reported_name(response.model) or model.name,
         prompt_tokens=prompt_tokens,
         completion_tokens=completion_tokens,
-        cost_usd=_cost(litellm, model, response) if completion_tokens else None,
+        cost_usd=_cost(litellm, model, response, heard, prompt_tokens, completion_tokens),
     )
 
 
-def _cost(litellm: ModuleType, model: Model, response: Any) -> float | None:
-    if model.name == local_template.NAME:
+def _cost(
+    litellm: ModuleType, model: Model, response: Any, heard: Heard, prompt_tokens: int, completion_tokens: int
+) -> float | None:
+    if model.is_template:
         return 0.0
+    if model.price is not None and prompt_tokens + completion_tokens:
+        return _priced(model.price, prompt_tokens, completion_tokens)
+    if model.api_base is not None:  # a LiteLLM proxy knows what it was charged
+        with suppress(ValueError):
+            said = float(heard.headers.get("x-litellm-response-cost", ""))
+            if 0 <= said < math.inf:
+                return said
+    name = _reported_name(response.model)
+    if not completion_tokens or name is None or _list_price(litellm, name) is None:
+        return None
     try:
         return float(litellm.completion_cost(completion_response=response))
-    except Exception:  # it raises plain exceptions for a model without a known price
+    except Exception:  # it raises plain exceptions for what it cannot price
         return None
+
+
+@lru_cache(256)
+def _list_price(litellm: ModuleType, name: str) -> tuple[float, float] | None:
+    """Return LiteLLM's price of a model in USD per million prompt and completion tokens, None for an unknown one."""
+    try:
+        known = litellm.get_model_info(model=name)
+    except Exception:  # plain exceptions for an unknown name
+        return None
+    prompt, completion = known.get("input_cost_per_token"), known.get("output_cost_per_token")
+    return None if prompt is None or completion is None else (prompt * _MILLION, completion * _MILLION)
+
+
+def _priced(price: tuple[float, float], prompt_tokens: int, completion_tokens: int) -> float:
+    return (prompt_tokens * price[0] + completion_tokens * price[1]) / _MILLION
+
+
+def estimate(model: Model, messages: Sequence[Message], completion_tokens: int) -> Usage:
+    """Return what a call may use: four characters to a token, at the price where one is known."""
+    prompt_tokens = estimated_tokens("".join(message["content"] for message in messages))
+    price = model.price or _list_price(load(), model.name)
+    usd = _priced(price, prompt_tokens, completion_tokens) if price else 0.0
+    return Usage(prompt_tokens + completion_tokens, usd)
+
+
+def estimated_tokens(text: str) -> int:
+    """Return the tokens of a text by its length."""
+    return -(-len(text) // _CHARACTERS_PER_TOKEN)
+
+
+def _tokens(value: Any) -> int:
+    return value if isinstance(value, int) and value > 0 else 0
 
 
 def _reported_name(name: Any) -> str | None:
     usable = isinstance(name, str) and 0 < len(name) <= _LONGEST_MODEL_NAME and name.isprintable()
     return name if usable else None
-
-
-def _kind_of(error: Exception) -> FailureKind:
-    status = getattr(error, "status_code", None)
-    if isinstance(error, TimeoutError) or status == 408:
-        return "timeout"
-    if status == 429:
-        return "rate_limited"
-    if not isinstance(status, int):
-        return "bad_answer"
-    return "unavailable" if status >= 500 else "refused"

@@ -1,7 +1,7 @@
 """What `local/template` says: its sentences, per voice and situation.
 
 `{task}` is a task's title in quotation marks, `{age}` how long it has waited, `{now}` this part of the day, `{note}`
-a snippet in quotation marks.
+a snippet in quotation marks and `{other}` another one.
 """
 
 from __future__ import annotations
@@ -10,11 +10,20 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
+class Weave:
+    """Variants that join a snippet with a task, by day and at night, and two snippets."""
+
+    task: tuple[str, ...]
+    at_night: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Voice:
     """One way of speaking.
 
-    The first five hold variants for one situation; the last two hold (kind, text) of tips that need no task, for a
-    part of the day and for any time.
+    The first five hold variants for one situation; the next two hold (kind, text) of tips that need no task, for a
+    part of the day and for any time. A voice with a `weave` joins snippets with tasks and with each other.
     """
 
     overdue: tuple[str, ...]
@@ -24,6 +33,7 @@ class Voice:
     noted: tuple[str, ...]
     by_part_of_day: dict[str, tuple[tuple[str, str], ...]]
     general: tuple[tuple[str, str], ...]
+    weave: Weave | None = None
 
 
 COACH = Voice(
@@ -275,5 +285,109 @@ EXAMPLES_COACH = Voice(
             "Walk for three minutes and come back with the first step decided. Then sit down and do it.",
         ),
         ("advice", "Three tasks for today, the rest out of sight. A short list gets done."),
+    ),
+)
+
+ORCHESTRATOR = Voice(
+    overdue=(
+        "{task} has been open{age} and meets an hour you have {now}. Put the two together before the next thing comes.",
+        "Before you add anything to the day, fit {task} in: a quarter of an hour {now} is enough to make it smaller.",
+        "{task} is late. Give up one smaller plan {now} and let it have that place.",
+    ),
+    urgent=(
+        "Let the rest of the list arrange itself around {task} {now}: fix its hour first, then place the others.",
+        "{task} is what today turns on. Choose the quietest half hour {now} for it and keep that free.",
+    ),
+    open=(
+        "Tie {task} to something you do {now} anyway: right after it, take the first step.",
+        "Find the gap {now} that is as long as {task} needs, and write its name into it.",
+        "See which other thing {now} lies close to {task}, and do both in one go.",
+    ),
+    at_night=(
+        "Look at tomorrow's plan, choose the gap where {task} fits, and leave it there until then.",
+        "{task} finds a better place tomorrow. Note the hour, put what it needs beside it, and close the day.",
+        "One line for tomorrow: after breakfast, {task}. Then let the evening be an evening.",
+    ),
+    noted=(
+        "With {note} in view, move one thing in your plan {now} so that the two do not get in each other's way.",
+        "{note} shapes the hours {now}: choose the one thing that goes well with it and start there.",
+    ),
+    by_part_of_day={
+        "morning": (
+            (
+                "advice",
+                "Lay the day's fixed points side by side and give your longest gap to the thing that needs thought.",
+            ),
+        ),
+        "afternoon": (
+            (
+                "advice",
+                "Put the small things of the afternoon into one half hour, so that the rest stays in one piece.",
+            ),
+        ),
+        "evening": (
+            (
+                "advice",
+                "Read tomorrow's first appointment and lay out what it needs. The rest of the evening is free.",
+            ),
+        ),
+        "night": (
+            (
+                "advice",
+                "Match the alarm to tomorrow's first fixed point, not to the whole list, and take the sleep you get.",
+            ),
+            ("reminder", "Put what must leave the house with you tomorrow beside the door, then let the day go."),
+            (
+                "insight",
+                "A short night makes every plan for tomorrow longer. Sleeping now is the first step of all of them.",
+            ),
+        ),
+    },
+    general=(
+        (
+            "insight",
+            "Two things on your list probably need the same place or the same person. Do them in one round.",
+        ),
+        ("advice", "Take the next gap in your calendar and write one task into it, with its first step."),
+        (
+            "advice",
+            "Join a walk with something you have to think over. Both need half an hour, and they go well together.",
+        ),
+        ("reminder", "Check what tomorrow asks of you and prepare one piece of it while you are at it today."),
+        (
+            "insight",
+            "Energy and time rarely come together. Keep the demanding thing for the hour that has both.",
+        ),
+        (
+            "advice",
+            "Between two appointments, leave ten minutes free on purpose. They pay for themselves in the second one.",
+        ),
+        ("advice", "Collect the calls and messages of the day into one block, and guard the hours around it."),
+        ("reminder", "Something on your list depends on somebody else. Ask for it now, and go on with the rest."),
+        (
+            "advice",
+            "Choose the task that makes two others easier, and do that one first.",
+        ),
+        (
+            "insight",
+            "If the day is fuller than the calendar says, take one thing out of it before you begin the next.",
+        ),
+    ),
+    weave=Weave(
+        task=(
+            "Put {note} and {task} side by side: what does the one change about the other? Take that step {now}.",
+            "With {note} in mind, pick the part of {task} that still fits {now}, and do exactly that.",
+            "Let {note} set the pace {now}: take {task} in a portion that suits it, and leave the rest for later.",
+            "Plan around {note} first, then give {task} the longest gap that is left {now}.",
+        ),
+        at_night=(
+            "Let {note} decide when {task} gets its turn tomorrow. Write down that hour, then close the day.",
+            "{note}, and {task} is still open: note one line on how both fit into tomorrow, and rest.",
+        ),
+        notes=(
+            "{note} and {other} touch each other: choose one small step {now} that helps with both.",
+            "Read {note} next to {other}. If they pull in two directions, decide {now} which one leads.",
+            "Settle {note} with {other} in view, and change one thing in your plan {now} accordingly.",
+        ),
     ),
 )

@@ -5,12 +5,36 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from typing import Any, TypedDict
+from typing import Any, TypedDict, get_args
+
+from tips.contracts.common import TipKind
 
 OPENING = "<context>"
 CLOSING = "</context>"
+
+STANDARD_SCHEMA: Mapping[str, Any] = {
+    "type": "object",
+    "properties": {
+        "tips": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {
+                    "content": {"type": "string"},
+                    "kind": {"type": "string", "enum": list(get_args(TipKind))},
+                    "rationale": {"type": "string"},
+                },
+                "required": ["content", "kind", "rationale"],
+                "additionalProperties": False,
+            },
+        }
+    },
+    "required": ["tips"],
+    "additionalProperties": False,
+}
+"""JSON schema of an answer. Structured output wants an object at the root, every property required and no other."""
 
 
 class Message(TypedDict):
@@ -39,7 +63,7 @@ class Prompt:
     """One version of the prompt.
 
     `user` is the text around the person's context, with the places `{n}` and `{context}`. `system` and `examples`
-    are sent as they are.
+    are sent as they are. `output_schema`: what a model with structured output is held to. `released`: ISO date.
     """
 
     version: str
@@ -48,12 +72,21 @@ class Prompt:
     user: str
     examples: tuple[Example, ...] = ()
     parameters: Parameters = Parameters()
+    output_schema: Mapping[str, Any] = field(default_factory=lambda: STANDARD_SCHEMA)
+    author: str = ""
+    released: str | None = None
 
     @cached_property
     def content_hash(self) -> str:
-        """SHA-256, hexadecimal, over everything that reaches a model."""
+        """SHA-256, hexadecimal, over everything that reaches a model.
+
+        The standard schema is left out, which the versions share and earlier hashes do not know.
+        """
         content = asdict(self)
-        del content["version"], content["description"]
+        for name in ("version", "description", "author", "released"):
+            del content[name]
+        if self.output_schema == STANDARD_SCHEMA:
+            del content["output_schema"]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     def render(self, context: Mapping[str, Any], n: int) -> list[Message]:

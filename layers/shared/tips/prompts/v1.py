@@ -1,4 +1,4 @@
-"""v1, released 2026-11: a productivity coach, direct and energetic."""
+"""v1, 2026-11-21, the oO authors: a productivity coach, direct and energetic."""
 
 from __future__ import annotations
 
@@ -37,6 +37,8 @@ Answer with a JSON array of {n} objects."""
 PROMPT = Prompt(
     version="v1",
     description="Productivity coach: direct, energetic, one action at a time",
+    author="the oO authors",
+    released="2026-11-21",
     system=SYSTEM,
     user=USER,
 )

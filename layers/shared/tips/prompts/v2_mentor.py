@@ -1,4 +1,4 @@
-"""v2-mentor, released 2026-11: a calm mentor, specific about the next step and without pressure."""
+"""v2-mentor, 2026-11-21, the oO authors: a calm mentor, specific about the next step and without pressure."""
 
 from __future__ import annotations
 
@@ -39,6 +39,8 @@ Answer with a JSON array of {n} objects."""
 PROMPT = Prompt(
     version="v2-mentor",
     description="Calm mentor: specific next step, no pressure",
+    author="the oO authors",
+    released="2026-11-21",
     system=SYSTEM,
     user=USER,
     parameters=Parameters(temperature=0.6),

@@ -1,4 +1,4 @@
-"""v3-few-shot, released 2026-11: the coach of v1, shown by two examples what a good answer looks like.
+"""v3-few-shot, 2026-11-21, the oO authors: the coach of v1, shown by two examples what a good answer looks like.
 
 The texts are repeated here rather than imported: a released version depends on no other file's text.
 """
@@ -88,6 +88,8 @@ LATE_EVENING = Example(
 PROMPT = Prompt(
     version="v3-few-shot",
     description="The coach of v1 with two curated examples",
+    author="the oO authors",
+    released="2026-11-21",
     system=SYSTEM,
     user=USER,
     examples=(MONDAY_MORNING, LATE_EVENING),

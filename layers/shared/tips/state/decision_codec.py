@@ -14,7 +14,7 @@ from pydantic_core import to_json
 
 from tips.bandit.decision import Decision, Evaluation
 from tips.bandit.policy import Distribution
-from tips.bandit.rewards import Reaction, ReactionLog
+from tips.bandit.rewards import PromptLesson, Reaction, ReactionLog
 from tips.contracts.scoring import KNOWN_CANDIDATE_FEATURES
 from tips.errors import DecisionUnreadable
 from tips.features.vectors import Situation
@@ -242,6 +242,8 @@ def reactions_value(log: ReactionLog) -> Item:
         "learned": log.learned,
         "learned_in": log.learned_in,
     }
+    if log.prompt is not None:
+        document["prompt"] = [log.prompt.reward, log.prompt.reacted, log.prompt.learned_in]
     return {"S": json.dumps(document, ensure_ascii=False)}
 
 
@@ -250,4 +252,5 @@ def _read_reactions(item: Item) -> ReactionLog:
         return ReactionLog()
     stored = json.loads(item["reactions"]["S"])
     reactions = tuple(Reaction(*row) for row in stored.pop("reactions"))
-    return ReactionLog(reactions, **stored)
+    prompt = stored.pop("prompt", None)
+    return ReactionLog(reactions, **stored, prompt=None if prompt is None else PromptLesson(*prompt))

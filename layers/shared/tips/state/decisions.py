@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from tips import telemetry
 from tips.errors import DecisionUnreadable
-from tips.state import decision_codec, keys, teaching
+from tips.state import decision_codec, keys, showing, teaching
 from tips.state.tombstones import not_erased
 
 if TYPE_CHECKING:
@@ -16,15 +16,18 @@ if TYPE_CHECKING:
     from tips.state.table import Table
 
 
-def remember(table: Table, decision: Decision) -> None:
+def remember(table: Table, decision: Decision, content: str | None = None) -> None:
     """Store a new decision in one round trip, and unless it is deferred the marker of its reward wait with it.
+
+    content: the text of the tip that it chose, if that was given.
 
     Of a degraded decision it is not known whether the person was erased: it is stored only if not, else
     `ConditionNotMet`. Raises `TableUnavailable`.
     """
-    items = [decision_codec.decision_item(decision)]
+    remembered = decision_codec.RememberedDecision(decision)
+    items = [decision_codec.decision_item(decision), *showing.items(remembered, content)]
     if not decision.deferred:
-        items.append(teaching.wait_item(decision_codec.RememberedDecision(decision)))
+        items.append(teaching.wait_item(remembered))
     if decision.degraded:
         table.transact([*({"Put": {"Item": item}} for item in items), not_erased(decision.user_id)])
     else:

@@ -34,6 +34,10 @@ def user(user_id: str) -> str:
     return f"U#{user_id}"
 
 
+def learning(user_id: str) -> tuple[str, str]:
+    return user(user_id), LEARNING
+
+
 def decision(decision_id: str) -> str:
     """Decision ids are ULIDs, so the items of one user sort by time."""
     return f"{DECISION_PREFIX}{decision_id}"
@@ -54,13 +58,17 @@ def generation(user_id: str) -> str:
     return f"G#{user_id}"
 
 
+def arms(user_id: str) -> tuple[str, str]:
+    return generation(user_id), ARMS
+
+
 def generated(generation_id: str) -> str:
     """What was decided when tips were written; in the partition `generation`."""
     return f"N#{generation_id}"
 
 
 def shown_text(decision_id: str) -> str:
-    """The text of a tip that a decision showed; in the partition `generation`."""
+    """What a tip said that a decision showed; in the partition `generation`."""
     return f"{SHOWN_TEXT_PREFIX}{decision_id}"
 
 

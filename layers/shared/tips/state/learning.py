@@ -97,10 +97,11 @@ def _places_in_triangle(dimension: int) -> NDArray[np.intp]:
     return places
 
 
-def learning_item(user_id: str, learning: UserLearning) -> Item:
+def learning_item(key: tuple[str, str], learning: UserLearning) -> Item:
+    pk, sk = key
     return {
-        "pk": {"S": keys.user(user_id)},
-        "sk": {"S": keys.LEARNING},
+        "pk": {"S": pk},
+        "sk": {"S": sk},
         "rev": {"N": str(learning.revision)},
         "epoch": {"N": str(learning.epoch)},
         "epoch_at": {"N": str(learning.epoch_at)},
@@ -130,13 +131,16 @@ def _without_schemas(item: Item) -> UserLearning:
 
 
 def read(table: Table, user_id: str) -> UserLearning:
-    return read_learning(table.get(keys.user(user_id), keys.LEARNING))
+    return read_learning(table.get(*keys.learning(user_id)))
 
 
-def write(user_id: str, learning: UserLearning) -> dict[str, Any]:
-    """Return the transaction's part that replaces the item, on condition that nobody has written it since."""
+def write(key: tuple[str, str], learning: UserLearning, also: Item | None = None) -> dict[str, Any]:
+    """Return the transaction's part that replaces the item, on condition that nobody has written it since.
+
+    also: further attributes of the item.
+    """
     advanced = replace(learning, revision=learning.revision + 1)
-    part: dict[str, Any] = {"Item": learning_item(user_id, advanced)}
+    part: dict[str, Any] = {"Item": {**learning_item(key, advanced), **(also or {})}}
     if learning.revision == 0:
         part["ConditionExpression"] = "attribute_not_exists(pk)"
     else:
@@ -151,13 +155,18 @@ def reset(table: Table, user_id: str, deadline_ms: float) -> int:
     at_us = time.time_ns() // 1000
 
     def attempt(bounded: Table, ambiguous: bool) -> int:
-        item, erased = bounded.get_all([(keys.user(user_id), keys.LEARNING), keys.tombstone(user_id)])
+        both = (keys.learning(user_id), keys.arms(user_id))
+        item, arms, erased = bounded.get_all([*both, keys.tombstone(user_id)])
         # What is to be forgotten need not be readable.
         known = UserLearning() if item is None else _without_schemas(item)
         if erased is not None or (ambiguous and known.epoch_at == at_us):
             return known.epoch
         cleared = replace(known, epoch=known.epoch + 1, epoch_at=at_us)
-        bounded.transact([write(user_id, cleared), not_erased(user_id)])
+        writes = [write(both[0], cleared), not_erased(user_id)]
+        if arms is not None:
+            prompts = replace(_without_schemas(arms), epoch=cleared.epoch, epoch_at=at_us)
+            writes.append(write(both[1], prompts))
+        bounded.transact(writes)
         return cleared.epoch
 
     return retrying(table, deadline_ms, attempt)

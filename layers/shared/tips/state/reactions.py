@@ -12,10 +12,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from tips.bandit.learning import Lesson, Logged, UserLearning, taught
-from tips.bandit.registry import policy_named
+from tips.bandit.registry import policy_named, present_schemas
 from tips.bandit.rewards import Reaction, derived_event_id, reward_of
 from tips.features.vectors import Candidate, Situation
 from tips.state import decisions, keys, teaching
+from tips.state.arms import Arms, read_arms
 from tips.state.decision_codec import RememberedDecision, read_decision
 from tips.state.learning import read_learning, write
 from tips.state.table import retrying
@@ -102,8 +103,9 @@ class _Attempt:
             wanted.append(keys.event(report.event_id))
         if decision_id is not None:
             wanted.append(keys.decision(decision_id))
-        items = self.table.get_all([keys.tombstone(report.user_id), *((self._pk, sk) for sk in wanted)])
-        if items.pop(0) is not None:
+        also = [keys.tombstone(report.user_id), keys.arms(report.user_id)]
+        erased, arms_item, *items = self.table.get_all([*also, *((self._pk, sk) for sk in wanted)])
+        if erased is not None:
             return Outcome(False, "erased")
         found = dict(zip(wanted, items, strict=True))
         if report.event_id is not None and (told := found[keys.event(report.event_id)]) is not None:
@@ -121,7 +123,8 @@ class _Attempt:
         remembered = read_decision(item)
         if report.tip_id is not None and report.tip_id != remembered.decision.tip_id:
             return Outcome(False, "tip_not_shown")
-        return self._learn_decision(remembered, learning)
+        arms = read_arms(self.table, remembered.decision, arms_item)
+        return self._learn_decision(remembered, learning, arms)
 
     @property
     def _pk(self) -> str:
@@ -152,7 +155,7 @@ class _Attempt:
         by_this_call = self.ambiguous and moved
         return Outcome(by_this_call, None if by_this_call else "duplicate")
 
-    def _learn_decision(self, remembered: RememberedDecision, learning: UserLearning) -> Outcome:
+    def _learn_decision(self, remembered: RememberedDecision, learning: UserLearning, arms: Arms | None) -> Outcome:
         reaction = Reaction(
             reward=self.report.value,
             occurred_at=max(self._at_us, keys.decided_at_us(remembered.decision_id)),
@@ -171,7 +174,7 @@ class _Attempt:
                 after, activated_at=min(remembered.activated_at or reaction.occurred_at, reaction.occurred_at)
             )
         after = replace(after, reactions=remembered.reactions.with_reaction(reaction, after.wait_ends_at))
-        writes, moves = teaching.change(remembered, after, learning, self.rules, self.now_us)
+        writes, moves = teaching.change(remembered, after, learning, arms, self.rules, self.now_us)
         if self.report.event_id is not None:
             writes.append(self._mark(moves))
         self.table.transact(writes)
@@ -203,8 +206,8 @@ class _Attempt:
             new=report.value,
             without_decision=True,
         )
-        learning = taught(learning, lesson, self.rules.half_life, self.now_us)
-        writes = [self._mark(moved=True), write(report.user_id, learning), not_erased(report.user_id)]
+        learning = taught(learning, lesson, self.rules.half_life, self.now_us, present_schemas())
+        writes = [self._mark(moved=True), write(keys.learning(report.user_id), learning), not_erased(report.user_id)]
         self.table.transact(writes)
         return Outcome(True)
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tips.features.vectors import Schema
     from tips.state.table import Item
 
-_SCHEMAS = tuple({policy.schema.name: policy.schema for policy in POLICIES.values()}.values())
+POLICY_SCHEMAS = tuple({policy.schema.name: policy.schema for policy in POLICIES.values()}.values())
 
 _PAUSE_SEC = 1.0
 
@@ -31,8 +31,9 @@ _PAUSE_SEC = 1.0
 class SharedKnowledge:
     """Configuration and priors. `keys_due`, a read of them, `update`; cache_sec: how old they may be."""
 
-    def __init__(self, cache_sec: float, max_strength: float) -> None:
+    def __init__(self, cache_sec: float, max_strength: float, schemas: Sequence[Schema] = POLICY_SCHEMAS) -> None:
         self.configuration = Configuration()
+        self._schemas = schemas
         self._cache_sec = cache_sec
         self._max_strength = max_strength
         self._priors: dict[Schema, Prior] = {}
@@ -45,7 +46,7 @@ class SharedKnowledge:
         """Return what has to be read now; nothing as long as it is fresh."""
         if time.monotonic() < self._due_at:
             return []
-        return [keys.CONFIGURATION, *(priors.in_use(schema.name) for schema in _SCHEMAS)]
+        return [keys.CONFIGURATION, *(priors.in_use(schema.name) for schema in self._schemas)]
 
     def postpone(self) -> None:
         """Do without for a moment: the table did not answer, and what all share must not slow down each request."""
@@ -61,7 +62,7 @@ class SharedKnowledge:
             self.configuration = read_configuration(configuration).configuration
         except ConfigurationUnreadable:
             _damaged("configuration")
-        for schema, item in zip(_SCHEMAS, stored, strict=True):
+        for schema, item in zip(self._schemas, stored, strict=True):
             self._update_prior(schema, item)
 
     def _update_prior(self, schema: Schema, item: Item | None) -> None:

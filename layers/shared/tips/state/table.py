@@ -24,7 +24,7 @@ Item = dict[str, Any]
 
 _NOT_MET = {"ConditionalCheckFailedException", "ConditionalCheckFailed"}
 _CONFLICTS = {"TransactionConflictException", "TransactionConflict", "TransactionInProgressException"} | _NOT_MET
-_WRITES = {"put_item", "batch_write_item", "transact_write_items"}
+_WRITES = {"put_item", "update_item", "batch_write_item", "transact_write_items"}
 _session = Session()
 # Not the seeded generator: a restored snapshot would make every clone wait equally long.
 _jitter = random.SystemRandom()
@@ -89,6 +89,19 @@ class Table:
         # DynamoDB always says what it left, if only that it left nothing.
         if answer.get("UnprocessedItems") != {}:
             raise TableUnavailable("the table is throttled", ambiguous=True)
+
+    def update(self, pk: str, sk: str, expression: str, values: Item, **options: Any) -> None:
+        """Change one item, or make it. expression: DynamoDB's `UpdateExpression`, whose ":names" stand for `values`.
+
+        options: such as `ConditionExpression`, as DynamoDB names them.
+        """
+        self._call(
+            "update_item",
+            Key=_key(pk, sk),
+            UpdateExpression=expression,
+            ExpressionAttributeValues=values,
+            **options,
+        )
 
     def transact(self, writes: Sequence[Mapping[str, Any]]) -> None:
         """Carry out all writes or none. Each is {"Put": ...}, {"Update": ...} and so on, without the table's name."""

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from tips.bandit.forgetting import half_life_us
 from tips.bandit.learning import Lesson, Logged, UserLearning, taught
-from tips.bandit.registry import POLICIES
-from tips.state import keys
+from tips.bandit.registry import POLICIES, present_schemas
+from tips.state import keys, showing
 from tips.state.decision_codec import RememberedDecision, reactions_value
 from tips.state.learning import write
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tips.bandit.decision import Decision
     from tips.bandit.rewards import ReactionLog
     from tips.settings import Settings
+    from tips.state.arms import Arms
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,26 +37,37 @@ class LearningRules:
 
 
 def change(
-    before: RememberedDecision, after: RememberedDecision, learning: UserLearning, rules: LearningRules, now_us: int
+    before: RememberedDecision,
+    after: RememberedDecision,
+    learning: UserLearning,
+    arms: Arms | None,
+    rules: LearningRules,
+    now_us: int,
 ) -> tuple[list[dict[str, Any]], bool]:
     """Return the transaction that makes `before` into `after`, and whether it moves the sums.
 
-    Every part is conditional on nobody having written since `before` and `learning` were read.
+    arms: what it may teach of prompt versions. Every part is conditional on nobody having written since `before`,
+    `learning` and `arms` were read.
     """
     log = before.reactions
-    reward, moves = None, False  # of an older epoch nothing is in the sums
+    reward, moves, prompt = None, False, log.prompt  # of an older epoch nothing is in the sums
     if belongs(before, learning):
         reward = after.reactions.reward(after.wait_ends_at, rules.default_reward)
         moves = reward != log.learned
+        if arms is not None:
+            prompt = arms.lesson(log.prompt, reward, after.reactions.counted(after.wait_ends_at) is not None)
     # The item's revision, not a clock, says what was learned before what.
     learned_in = log.learned_in if log.learned is not None else learning.revision + 1
-    after = replace(after, reactions=replace(after.reactions, learned=reward, learned_in=learned_in))
-    writes = [_decision_write(before, after)]
+    after = replace(after, reactions=replace(after.reactions, learned=reward, learned_in=learned_in, prompt=prompt))
+    writes = [_decision_write(before, after), *showing.writes(before, after)]
     if after.activated_at is not None and after.activated_at != before.activated_at:
         writes.append({"Put": {"Item": wait_item(after)}})
     if moves:
-        learning = taught(learning, _lesson(after.decision, log, reward), rules.half_life, now_us)
-        writes.append(write(after.decision.user_id, learning))
+        lesson = _lesson(after.decision, log, reward)
+        learning = taught(learning, lesson, rules.half_life, now_us, present_schemas())
+        writes.append(write(keys.learning(after.decision.user_id), learning))
+    if arms is not None:
+        writes += arms.writes(after.decision.user_id, log.prompt, prompt, learning, rules.half_life, now_us)
     return writes, moves
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tips.state import decisions, keys, teaching
+from tips.state.arms import read_arms
 from tips.state.decision_codec import RememberedDecision, read_decision
 from tips.state.learning import read_learning
 from tips.state.reactions import Outcome
@@ -92,14 +93,15 @@ def _change(
     now_us = time.time_ns() // 1000
     wanted = [
         keys.tombstone(user_id),
-        (keys.user(user_id), keys.LEARNING),
+        keys.learning(user_id),
         (keys.user(user_id), keys.decision(decision_id)),
+        keys.arms(user_id),
     ]
     moved_before = False
 
     def attempt(bounded: Table, ambiguous: bool) -> tuple[Outcome, bool]:
         nonlocal moved_before
-        erased, learned, item = bounded.get_all(wanted)
+        erased, learned, item, known_arms = bounded.get_all(wanted)
         if erased is not None:
             return Outcome(False, "erased"), False
         if item is None:
@@ -109,7 +111,8 @@ def _change(
         if _known(after) == _known(before):
             # After a write that reported a fault, what is found changed already is this call's own doing.
             return Outcome(ambiguous, None if ambiguous else "duplicate"), ambiguous and moved_before
-        writes, moved_before = teaching.change(before, after, read_learning(learned), rules, now_us)
+        arms = read_arms(bounded, before.decision, known_arms)
+        writes, moved_before = teaching.change(before, after, read_learning(learned), arms, rules, now_us)
         bounded.transact(writes)
         return Outcome(True), moved_before
 

@@ -1,0 +1,127 @@
+"""One request to `/generate`: what is known of the person, a prompt version, tips from a model, what is left of it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from ulid import ULID
+
+from tips import telemetry
+from tips.contracts.generation import GenerateRequest, GenerateResponse, TipCandidate
+from tips.errors import ServiceError
+from tips.features.context import build_context
+from tips.llm import gateway, local_template
+from tips.llm.writer import Written, write_tips
+from tips.prompt_choice import SCHEMA, PromptChooser, select, situation_of
+from tips.state.breakers import TableBreaker
+from tips.state.caps import Caps
+from tips.state.generation_memory import GenerationMemory
+from tips.state.shared_knowledge import SharedKnowledge
+from tips.state.table import Table
+
+if TYPE_CHECKING:
+    from tips.prompts.prompt import Prompt
+    from tips.settings import Settings
+    from tips.state.generations import Generation
+
+
+class ModelNotConfigured(ServiceError):
+    """A deployment without a model: it never passes templates off as one."""
+
+    status = 503
+    code = "model_not_configured"
+    retry_after_sec = 60
+
+
+class Generator:
+    """Writes tips under the settings. Raises `ValueError` when they name no usable model address."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self.models = gateway.resolve_models(settings)
+        self.table = Table(settings, settings.generate_table_budget_ms)
+        shared = SharedKnowledge(settings.configuration_cache_sec, settings.prior_strength_max, (SCHEMA,))
+        self.memory = GenerationMemory(self.table, shared)
+        self._chooser = PromptChooser(shared, settings.min_explore)
+        self._caps = Caps(self.table, settings)
+
+    async def generate(self, request: GenerateRequest, remaining_sec: float) -> GenerateResponse:
+        """Return up to `n` tips within `remaining_sec`. Raises a `ServiceError` where there can be none."""
+        started = time.monotonic()
+        if not self.models:
+            raise ModelNotConfigured("no model is configured: set LITELLM_URL or LITELLM_MODEL")
+        settings, now = self._settings, datetime.now(UTC)
+        generation_id = str(ULID())
+        names = [model.name for model in self.models if model.name != local_template.NAME]
+        known = self.memory.recall(request.user_id, names)
+        selection = select(request, settings.default_prompt_version, self.memory.shared.configuration, now)
+        prompt, choice = self._chooser.choose(
+            request.user_id, generation_id, selection, situation_of(request, now), known.learning
+        )
+        context = build_context(request.context, request.profile_features, now, known.preferences)
+        try:
+            written = await write_tips(
+                prompt,
+                context,
+                request.n,
+                self.models,
+                breaker=TableBreaker(self.table, names, known.breakers),
+                budget=self._caps.budget(request.user_id, now.timestamp()),
+                recent=self.memory.recently_shown(request.user_id) if names and known.known else (),
+                try_sec=settings.litellm_try_timeout,
+                total_sec=min(settings.litellm_total_timeout, remaining_sec),
+                fallback=settings.generate_fallback,
+                cap_fallback=settings.cap_fallback,
+            )
+        except ServiceError as error:
+            _log("not generated", prompt, started, generation_id=generation_id, code=error.code)
+            raise
+        logged = not (written.fallback or known.erased) and self.memory.remember(replace(choice, model=written.model))
+        answer = _answer(written, choice, logged)
+        _report(written, answer, prompt, started)
+        return answer
+
+
+def _answer(written: Written, choice: Generation, logged: bool) -> GenerateResponse:
+    return GenerateResponse(
+        candidates=[
+            TipCandidate(
+                # A model's own ids repeat from one answer to the next, and reactions find their decision by tip id.
+                id=f"{choice.generation_id}-{number}",
+                content=tip.content,
+                kind=tip.kind,
+                source="fallback" if written.fallback else "llm",
+                rationale=tip.rationale,
+                prompt_version=choice.version,
+                model=written.model,
+                generation_id=choice.generation_id,
+            )
+            for number, tip in enumerate(written.tips, start=1)
+        ],
+        model=written.model,
+        prompt_version=choice.version,
+        prompt_propensity=choice.propensity[choice.versions.index(choice.version)],
+        generation_id=choice.generation_id,
+        prompt_tokens=written.prompt_tokens,
+        completion_tokens=written.completion_tokens,
+        attempts=written.attempts,
+        fallback=written.fallback,
+        cost_usd=written.cost_usd,
+        logged=logged,
+    )
+
+
+def _report(written: Written, answer: GenerateResponse, prompt: Prompt, started: float) -> None:
+    telemetry.count("Generations")
+    if written.fallback:
+        telemetry.count("GenerationFallbacks")
+    numbers = answer.model_dump(exclude={"candidates"})
+    _log("generated", prompt, started, **numbers, candidates=len(answer.candidates), failures=list(written.failures))
+
+
+def _log(message: str, prompt: Prompt, started: float, **extra: Any) -> None:
+    latency_ms = round((time.monotonic() - started) * 1000)
+    telemetry.logger.info(message, extra={"prompt_version": prompt.version, "latency_ms": latency_ms, **extra})

@@ -1,0 +1,90 @@
+"""The HTTP transport under every model call; imports httpx, so `tips.llm.gateway` imports it with LiteLLM."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from contextlib import suppress
+from functools import cache
+from urllib.request import getproxies, proxy_bypass
+
+import httpx
+
+from tips.llm.failures import Heard, error_codes, heard_of_this_call
+
+MAX_BODY = 1_000_000
+"""Bytes of an answer that are read."""
+_MAX_ERROR_BODY = 65_536
+
+
+class CallFailed(httpx.NetworkError):
+    """A call failed; what is known of it is in `Heard`.
+
+    No kind of error that LiteLLM or OpenAI's client makes a second call for, whatever the status was.
+    """
+
+
+class OneCallTransport(httpx.AsyncBaseTransport):
+    """Opens a connection per call and writes down what the server said.
+
+    A kept connection would belong to one event loop, and would be dead after Lambda froze the process.
+    """
+
+    def __init__(self, verify: ssl.SSLContext | bool = True) -> None:
+        self._verify = verify
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Return the whole answer, never more than `MAX_BODY`; raises `CallFailed` for 4xx and 5xx too."""
+        heard = heard_of_this_call.get(Heard())
+        heard.sent = True
+        request.headers["Connection"] = "close"
+        request.headers["Accept-Encoding"] = "identity"  # so that the bytes that are counted are those there are
+        verify = tls_context() if self._verify is True else self._verify
+        async with httpx.AsyncHTTPTransport(verify=verify, proxy=_proxy(request.url)) as connection:
+            try:
+                response = await connection.handle_async_request(request)
+                heard.connected = True
+                heard.status = response.status_code
+                heard.headers = response.headers
+                body = await _read(response, _MAX_ERROR_BODY if response.is_error else MAX_BODY)
+            except httpx.TimeoutException:
+                heard.timed_out = True
+                raise
+            except httpx.TransportError as error:
+                heard.connected = heard.connected or not isinstance(error, httpx.ConnectError | httpx.ProxyError)
+                raise CallFailed("no answer, or one that was cut off", request=request) from None
+        if response.is_error:
+            heard.codes = error_codes(body)
+            raise CallFailed(f"status {response.status_code}", request=request)
+        heard.complete = True
+        if len(body) > MAX_BODY:
+            raise CallFailed("the answer is too long", request=request)
+        return httpx.Response(response.status_code, headers=response.headers, content=body)
+
+
+async def _read(response: httpx.Response, limit: int) -> bytes:
+    """Return the body as it was sent, or something longer than `limit` of one that is longer."""
+    body = b""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(None) as reading:
+            async for chunk in response.aiter_raw():
+                body += chunk
+                if len(body) > limit:
+                    # Ended from within, so that nothing under it is left half read: leaving the loop would do that.
+                    reading.reschedule(0)
+    return body
+
+
+@cache
+def tls_context() -> ssl.SSLContext:
+    """Return the one context of the process: reading the certificates takes tens of milliseconds."""
+    return httpx.create_ssl_context()
+
+
+def _proxy(url: httpx.URL) -> str | None:
+    """Return the forward proxy that the environment names for `url`."""
+    proxies = getproxies()
+    proxy = proxies.get(url.scheme) or proxies.get("all")
+    if not proxy or proxy_bypass(url.host):
+        return None
+    return proxy if "://" in proxy else f"http://{proxy}"

@@ -1,0 +1,112 @@
+"""Which prompt version writes: drawn from a distribution that is logged, so that reactions can teach it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tips import telemetry
+from tips.bandit.assignment import assign
+from tips.bandit.decision import draw
+from tips.bandit.igw_ucb import InverseGapUCB
+from tips.bandit.learning import LoggedSchema
+from tips.bandit.posterior import form_posterior
+from tips.features.clock import local_time
+from tips.features.prompt_arms import prompt_schema, prompt_situation
+from tips.features.vectors import Candidate
+from tips.prompts import registry
+from tips.state import keys
+from tips.state.generations import Generation
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tips.bandit.learning import UserLearning
+    from tips.contracts.configuration import Configuration
+    from tips.contracts.generation import GenerateRequest
+    from tips.features.vectors import Situation
+    from tips.prompts.prompt import Prompt
+    from tips.prompts.registry import Selection
+    from tips.state.shared_knowledge import SharedKnowledge
+
+SCHEMA = prompt_schema(tuple(registry.prompts()))
+
+
+def select(request: GenerateRequest, default: str | None, configuration: Configuration, now: datetime) -> Selection:
+    """Return the versions that a request may get. default: DEFAULT_PROMPT_VERSION. Raises `InvalidField`."""
+    aliases: Mapping[str, str] = dict(configuration.prompt_aliases.items())
+    arm = _arm(configuration, request.user_id, now)
+    selection = registry.select(request.prompt_version, arm, default, aliases)
+    if selection.stale_alias is not None:
+        telemetry.count("UnknownPromptAlias")
+    return selection
+
+
+def situation_of(request: GenerateRequest, now: datetime) -> Situation:
+    """Return the context in which a version is chosen. Raises `InvalidField` for an unknown time zone."""
+    given = request.context
+    hour, day = local_time(given.hour_of_day, given.day_of_week, given.timezone, now)
+    return prompt_situation(hour, day, request.profile_features or {}, len(given.tasks or ()))
+
+
+class PromptChooser:
+    """Draws a version: evenly from a rotation, by what was learned under `auto`."""
+
+    def __init__(self, shared: SharedKnowledge, min_explore: float) -> None:
+        self._shared = shared
+        self._policy = InverseGapUCB(name="igw-ucb", schema=SCHEMA, min_explore=min_explore)
+
+    def choose(
+        self, user_id: str, generation_id: str, selection: Selection, situation: Situation, learning: UserLearning
+    ) -> tuple[Prompt, Generation]:
+        """Return the version drawn by `generation_id`, and all that is to be remembered of the choice."""
+        versions = [prompt.version for prompt in selection.prompts]
+        X = SCHEMA.encode(situation, [Candidate(prompt_version=version) for version in versions])
+        chosen = Generation(
+            user_id=user_id,
+            generation_id=generation_id,
+            version="",
+            versions=versions,
+            propensity=[1 / len(versions)] * len(versions),
+            policy="rotation" if len(versions) > 1 else "fixed",
+            schema=LoggedSchema(SCHEMA.name, SCHEMA.names, SCHEMA.hash),
+            vector=(),
+            context={
+                "hour_of_day": situation.hour_of_day,
+                "day_of_week": situation.day_of_week,
+                "profile": dict(situation.profile),
+            },
+            model="",
+        )
+        if selection.auto:
+            prior = self._shared.prior(SCHEMA)
+            now_us = keys.decided_at_us(generation_id)
+            posterior = form_posterior(learning.statistics(SCHEMA).as_of(now_us), prior)
+            distribution, parameters = self._policy.distribution(X, posterior)
+            chosen = replace(
+                chosen,
+                propensity=distribution.propensity.tolist(),
+                policy=self._policy.name,
+                mean=distribution.mean.tolist(),
+                width=distribution.width.tolist(),
+                score=distribution.score.tolist(),
+                parameters=parameters,
+                policy_version=self._policy.version,
+                prior=None if prior is None else prior.version,
+            )
+        drawn = draw(np.array(chosen.propensity), generation_id)
+        return selection.prompts[drawn], replace(chosen, version=versions[drawn], vector=X[drawn].tolist())
+
+
+def _arm(configuration: Configuration, user_id: str, now: datetime) -> str | None:
+    """Return the prompt version that an experiment has this person served, if one runs."""
+    for experiment in configuration.experiments:
+        if experiment.kind == "prompt_version" and (arm := assign(experiment, user_id, now)) is not None:
+            if arm in registry.prompts():
+                return arm
+            telemetry.count("UnknownPromptArm")
+            telemetry.logger.warning("an arm is no prompt version", extra={"experiment": experiment.name, "arm": arm})
+    return None
