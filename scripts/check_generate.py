@@ -31,6 +31,8 @@ CONVERSE = {
 }
 REPLIES = {
     "good": Reply(),
+    "schema": Reply(),
+    "priced": Reply(model="gpt-4o-mini"),
     "uncounted": Reply(usage=None),
     "refusing": Reply(status=401),
     "limiting": Reply(status=429),
@@ -80,7 +82,7 @@ def main(build: Path) -> int:
     failures = {name: error for name, error in found["answer"].items() if error}
     if found["strangers"]:
         failures["modules from outside"] = ", ".join(found["strangers"])
-    if not any("response_format" in asked.body for asked in servers["good"].received):
+    if not all("response_format" in asked.body for asked in servers["schema"].received):
         failures["with_a_json_schema"] = "the server got no schema"
     signatures = [asked.authorization or "" for asked in servers["bedrock"].received]
     if not all(line.startswith("AWS4-HMAC-SHA256") and "x-amz-security-token" in line for line in signatures):

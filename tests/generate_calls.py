@@ -7,148 +7,122 @@ import asyncio
 import json
 import os
 from collections.abc import Awaitable, Callable
-from typing import Any
+
+from tips.llm import gateway
+from tips.llm.failures import ModelFailure
+from tips.llm.gateway import Completion
+from tips.llm.models import ALIAS, Model
+from tips.prompts import registry
 
 SERVERS: dict[str, str] = json.loads(os.environ["SERVERS"])
-
-MESSAGES = [{"role": "user", "content": "Write tips."}]
-SCHEMA = {
-    "type": "json_schema",
-    "json_schema": {
-        "name": "tips",
-        "strict": True,
-        "schema": {"type": "object", "properties": {"tips": {"type": "array", "items": {"type": "object"}}}},
-    },
-}
-CALLS: list[Callable[[Any], Awaitable[None]]] = []
+NOVA = Model("bedrock/eu.amazon.nova-lite-v1:0")
+CLAUDE = Model("bedrock/eu.anthropic.claude-sonnet-4-20250514-v1:0")
+CALLS: list[Callable[[], Awaitable[None]]] = []
 
 
-def call(made: Callable[[Any], Awaitable[None]]) -> Callable[[Any], Awaitable[None]]:
+def call(made: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
     CALLS.append(made)
     return made
 
 
-async def ask(litellm: Any, server: str, **options: Any) -> Any:
-    import httpx
-    import openai
-
-    async with openai.AsyncOpenAI(
-        api_key="key", base_url=f"{SERVERS[server]}/v1", http_client=httpx.AsyncClient(trust_env=False), max_retries=0
-    ) as client:
-        options = {"timeout": 30.0, "num_retries": 0, "max_retries": 0, "drop_params": True} | options
-        return await litellm.acompletion(model="openai/tip-generator", client=client, messages=MESSAGES, **options)
+def at(server: str, *, json_schema: bool = False) -> Model:
+    return Model(ALIAS, f"{SERVERS[server]}/v1", "key", json_schema)
 
 
-async def fails_with(status: int, kind: str, asked: Awaitable[Any]) -> None:
-    found: tuple[Any, str] | None = None
+async def ask(model: Model, timeout_sec: float = 30.0) -> Completion:
+    prompt = registry.prompts()[registry.STANDARD_VERSION]
+    return await gateway.complete(model, prompt.render({}, 3), prompt.parameters, timeout_sec, prompt.output_schema)
+
+
+async def fails_with(code: str, asked: Awaitable[Completion]) -> None:
+    found: str | None = None
     try:
         await asked
-    except Exception as error:
-        found = (getattr(error, "status_code", None), type(error).__name__)
-    assert found == (status, kind), found
+    except ModelFailure as failure:
+        found = failure.code
+    assert found == code, found
 
 
 @call
-async def plain(litellm: Any) -> None:
-    response = await ask(litellm, "good", temperature=0.7, max_tokens=100)
-    assert "passport" in response.choices[0].message.content
-    assert response.usage.completion_tokens == 20
+async def plain() -> None:
+    answer = await ask(at("good"))
+    assert "passport" in answer.text
+    assert (answer.prompt_tokens, answer.completion_tokens) == (100, 20)
 
 
 @call
-async def with_a_json_schema(litellm: Any) -> None:
-    assert (await ask(litellm, "good", response_format=SCHEMA)).choices
+async def with_a_json_schema() -> None:
+    assert (await ask(at("schema", json_schema=True))).text
 
 
 @call
-async def without_usage(litellm: Any) -> None:
-    # LiteLLM counts the tokens itself then, with tables that it would else download.
-    assert (await ask(litellm, "uncounted")).choices
-    assert litellm.token_counter(model="gpt-4o", text="hello") > 0
+async def without_usage() -> None:
+    # LiteLLM may count the tokens itself then, with tables that it would else download.
+    assert (await ask(at("uncounted"))).text
+    assert gateway.load().token_counter(model="gpt-4o", text="hello") > 0
 
 
 @call
-async def refused_connection(litellm: Any) -> None:
-    await fails_with(500, "InternalServerError", ask(litellm, "nobody"))
+async def refused_connection() -> None:
+    await fails_with("unavailable", ask(at("nobody")))
 
 
 @call
-async def refused_key(litellm: Any) -> None:
-    await fails_with(401, "AuthenticationError", ask(litellm, "refusing"))
+async def refused_key() -> None:
+    await fails_with("refused", ask(at("refusing")))
 
 
 @call
-async def rate_limit(litellm: Any) -> None:
-    await fails_with(429, "RateLimitError", ask(litellm, "limiting"))
+async def rate_limit() -> None:
+    await fails_with("rate_limited", ask(at("limiting")))
 
 
 @call
-async def server_error(litellm: Any) -> None:
-    await fails_with(500, "InternalServerError", ask(litellm, "broken"))
+async def server_error() -> None:
+    await fails_with("unavailable", ask(at("broken")))
 
 
 @call
-async def time_out(litellm: Any) -> None:
-    await fails_with(408, "Timeout", ask(litellm, "slow", timeout=0.2))
+async def time_out() -> None:
+    await fails_with("timeout", ask(at("slow"), 0.2))
 
 
 @call
-async def support_of_a_json_schema(litellm: Any) -> None:
-    assert litellm.supports_response_schema(model="openai/gpt-4o-mini")
-    assert litellm.supports_response_schema(model="bedrock/anthropic.claude-sonnet-4-20250514-v1:0")
-    assert not litellm.supports_response_schema(model="local/template")
+async def a_known_price() -> None:
+    answer = await ask(at("priced"))  # it calls itself gpt-4o-mini
+    assert answer.cost_usd is not None
+    assert 0 < answer.cost_usd < 0.01
 
 
 @call
-async def cost(litellm: Any) -> None:
-    response = litellm.ModelResponse(model="gpt-4o-mini", usage={"prompt_tokens": 1000, "completion_tokens": 1000})
-    assert 0 < litellm.completion_cost(completion_response=response, model="gpt-4o-mini") < 0.01
+async def local_template() -> None:
+    answer = await ask(Model("local/template"))
+    assert answer.text
+    assert answer.model == "local/template"
 
 
 @call
-async def local_template(litellm: Any) -> None:
-    from tips.prompts import registry
-
-    messages = registry.prompts()["v1"].render({}, 3)
-    response = await litellm.acompletion(model="local/template", messages=messages)
-    assert response.choices[0].message.content
-    assert response.model == "local/template"
-
-
-@call
-async def bedrock(litellm: Any) -> None:
+async def bedrock() -> None:
     os.environ["AWS_BEDROCK_RUNTIME_ENDPOINT"] = SERVERS["bedrock"]
-    options = {"max_tokens": 100, "timeout": 30.0, "num_retries": 0, "max_retries": 0, "drop_params": True}
-    model = "bedrock/eu.amazon.nova-lite-v1:0"
-    response = await litellm.acompletion(model=model, api_key=None, messages=MESSAGES, temperature=0.7, **options)
-    assert response.choices[0].message.content == "[]", response
-    assert response.usage.prompt_tokens == 30
-    assert litellm.completion_cost(completion_response=response) > 0
+    for model in (NOVA, CLAUDE):  # the second is known to take a JSON schema
+        answer = await ask(model)
+        assert answer.text == "[]"
+        assert answer.prompt_tokens == 30
+        assert answer.cost_usd is not None
+        assert answer.cost_usd > 0
 
 
 @call
-async def bedrock_with_a_json_schema(litellm: Any) -> None:
-    os.environ["AWS_BEDROCK_RUNTIME_ENDPOINT"] = SERVERS["bedrock"]
-    model = "bedrock/eu.anthropic.claude-sonnet-4-20250514-v1:0"
-    assert (await litellm.acompletion(model=model, messages=MESSAGES, response_format=SCHEMA, max_tokens=100)).choices
-
-
-@call
-async def bedrock_that_refuses(litellm: Any) -> None:
+async def bedrock_that_refuses() -> None:
     os.environ["AWS_BEDROCK_RUNTIME_ENDPOINT"] = SERVERS["refusing"]
-    options = {"num_retries": 0, "max_retries": 0}
-    model = "bedrock/eu.amazon.nova-lite-v1:0"
-    await fails_with(401, "AuthenticationError", litellm.acompletion(model=model, messages=MESSAGES, **options))
+    await fails_with("refused", ask(NOVA))
 
 
 async def run() -> dict[str, str | None]:
-    from tips.llm import gateway
-
-    litellm = gateway.load()
     outcome: dict[str, str | None] = {}
     for made in CALLS:
         try:
-            await made(litellm)
+            await made()
             outcome[made.__name__] = None
         except Exception as error:
             outcome[made.__name__] = f"{type(error).__name__}: {error}"

@@ -91,7 +91,7 @@ class ModelServer:
             error = {"message": "told to fail", "type": reply.code or "error", "code": reply.code}
             body = json.dumps({"error": error}).encode()
         else:
-            body = json.dumps(_completion(reply, asked["model"])).encode()
+            body = json.dumps(_completion(reply, asked.get("model", ""))).encode()
         promised = {"Content-Type": "application/json", "Content-Length": str(len(body)), **reply.headers}
         start_response(f"{reply.status} Status", list(promised.items()))
         return _half(body) if reply.cut_off else [body]

@@ -12,20 +12,10 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 HEAVY = {"litellm", "openai", "boto3", "mlflow", "pandas", "requests", "aiohttp", "httpx", "hypothesis", "moto"}
 HEAVY |= {"rich", "typer", "offline"}
-LEARNED = {
-    "tips.state.learning",
-    "tips.state.decisions",
-    "tips.state.reactions",
-    "tips.bandit.registry",
-    "tips.features.vectors",
-}
 FORBIDDEN = {
     "score": HEAVY | {"tips.llm", "tips.prompts", "tips.ingest"},
     "consume": HEAVY | {"fastapi", "starlette", "mangum", "tips.llm", "tips.prompts", "tips.http", "tips.scoring"},
-    # Of state and bandit only the configuration and who is in which arm of an experiment.
-    "generate": HEAVY
-    | LEARNED
-    | {"numpy", "tips.bandit.policy", "tips.bandit.statistics", "tips.ingest", "tips.scoring"},
+    "generate": HEAVY | {"tips.ingest", "tips.scoring", "tips.state.decisions", "tips.state.reactions"},
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -85,6 +86,13 @@ def test_nothing_is_left_after_masking(text: str) -> None:
     masked = mask_contacts(text)
     assert contact(masked) is None
     assert (masked == text) == (contact(text) is None)
+
+
+@pytest.mark.parametrize("piece", ["a", "a.", "a-", "a@", "a@a.", "1 ", "1-", "(at)", "[at ", "(  ", "tel:", "…"])
+def test_a_long_text_is_searched_in_bounded_time(piece: str) -> None:
+    started = time.perf_counter()
+    mask_contacts(piece * 3000)
+    assert time.perf_counter() - started < 1
 
 
 # Near duplicates

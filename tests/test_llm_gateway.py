@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Coroutine
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any, TypeVar
@@ -32,13 +33,18 @@ from tests.model_server import (
 )
 from tips.llm import gateway, local_template
 from tips.llm.failures import ModelFailure, error_codes, retry_after_sec
-from tips.llm.gateway import Completion, Usage, estimate
+from tips.llm.gateway import Completion, estimate
 from tips.llm.models import Model, base_url, resolve_models
 from tips.prompts.registry import prompts
 from tips.settings import Settings
 
 T = TypeVar("T")
 
+# LiteLLM would make a completion without content of it.
+OUT_OF_TOKENS = Reply(
+    status=400,
+    body=b'{"error": {"message": "Could not finish the message because max_tokens or model output limit was reached"}}',
+)
 CONTEXT = {"tasks": [{"title": "Renew the passport", "overdue": True}, {"title": "Call grandma"}]}
 PROMPT = prompts()["v1"]
 MESSAGES = PROMPT.render(CONTEXT, 3)
@@ -239,7 +245,9 @@ def test_local_template_goes_through_litellm_and_costs_nothing() -> None:
     ],
 )
 def test_what_a_call_may_use_is_estimated(model: Model, usd: float) -> None:
-    assert estimate(model, [{"role": "user", "content": "x" * 3999}], 500) == Usage(1500, pytest.approx(usd))
+    used = estimate(model, [{"role": "user", "content": "x" * 3999}], 500)
+    assert used.tokens == 1500
+    assert used.usd == pytest.approx(usd)
 
 
 # Failures
@@ -265,6 +273,7 @@ def test_what_a_call_may_use_is_estimated(model: Model, usd: float) -> None:
         (Reply(status=404), "rejected", False, False),
         (Reply(status=422), "rejected", False, False),
         (Reply(status=400, body=b"\xff" * 100_000), "rejected", False, False),
+        (OUT_OF_TOKENS, "rejected", False, False),
         (Reply(status=500, cut_off=True), "unavailable", False, False),
         (CUT_OFF, "bad_answer", False, True),
         (EMPTY_CHOICES, "bad_answer", True, True),
@@ -296,6 +305,26 @@ def test_a_refused_port_is_not_billed_and_a_dropped_connection_may_be() -> None:
     assert (failed.code, failed.billed) == ("unavailable", True)
 
 
+def test_an_answer_without_end_is_left_at_once() -> None:
+    def talk() -> None:
+        connection, _ = server.accept()
+        with connection, suppress(OSError):
+            connection.recv(65_536)
+            connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+            while True:
+                connection.sendall(b"1000\r\n" + b"x" * 4096 + b"\r\n")
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        talking = threading.Thread(target=talk)
+        talking.start()
+        started = time.monotonic()
+        failed = failure(model_at(f"http://127.0.0.1:{server.getsockname()[1]}"), 30)
+        took = time.monotonic() - started
+        talking.join()
+    assert (failed.code, failed.answered) == ("bad_answer", True)
+    assert took < 10
+
+
 @pytest.mark.parametrize("direct", [False, True])
 def test_a_slow_answer_is_cut_short(monkeypatch: pytest.MonkeyPatch, direct: bool) -> None:
     with ModelServer(SLOW) as server:
@@ -308,43 +337,60 @@ def test_a_slow_answer_is_cut_short(monkeypatch: pytest.MonkeyPatch, direct: boo
     assert 0.15 < took < 4
 
 
-@pytest.mark.parametrize("provider", ["openai", "anthropic"])
+DIRECT = ["openai/direct", "anthropic/direct", "bedrock/amazon.nova-lite-v1:0"]
+"""Called through OpenAI's library, LiteLLM's own client, and that with a signature."""
+
+
+def reach_directly(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", f"{url}/v1")
+    monkeypatch.setenv("ANTHROPIC_API_BASE", url)
+    monkeypatch.setenv("AWS_BEDROCK_RUNTIME_ENDPOINT", url)
+    monkeypatch.setenv("AWS_REGION_NAME", "eu-west-1")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "id")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+
+
+def direct_model(name: str) -> Model:
+    return Model(name, api_key=None if name.startswith("bedrock/") else "sk-direct")
+
+
+@pytest.mark.parametrize("name", DIRECT)
 @pytest.mark.parametrize(
     ("reply", "code"),
-    [(Reply(status=500), "unavailable"), (Reply(status=422), "rejected"), (Reply(status=401), "refused")],
-    ids=["500", "422", "401"],
+    [
+        (Reply(status=500), "unavailable"),
+        (Reply(status=422), "rejected"),
+        (Reply(status=401), "refused"),
+        (rate_limited("7"), "rate_limited"),
+        (CUT_OFF, "bad_answer"),
+        (HUGE, "bad_answer"),
+    ],
+    ids=["500", "422", "401", "429", "cut-off", "huge"],
 )
-def test_a_direct_model_is_called_once_too(
-    monkeypatch: pytest.MonkeyPatch, provider: str, reply: Reply, code: str
-) -> None:
-    """There LiteLLM makes the client, by OpenAI's library or its own."""
+def test_a_direct_model_is_called_once_too(monkeypatch: pytest.MonkeyPatch, name: str, reply: Reply, code: str) -> None:
     with ModelServer(reply) as server:
-        monkeypatch.setenv("OPENAI_BASE_URL", f"{server.url}/v1")
-        monkeypatch.setenv("ANTHROPIC_API_BASE", server.url)
-        assert failure(Model(f"{provider}/direct", api_key="sk-direct")).code == code
-    assert [got.body["model"] for got in server.received] == ["direct"]
+        reach_directly(monkeypatch, server.url)
+        failed = failure(direct_model(name))
+    assert (failed.code, failed.retry_after_sec) == (code, 7 if reply.status == 429 else None)
+    assert len(server.received) == 1
 
 
-@pytest.mark.parametrize("provider", ["openai", "anthropic"])
-def test_a_direct_model_whose_connection_drops_is_called_once(monkeypatch: pytest.MonkeyPatch, provider: str) -> None:
+@pytest.mark.parametrize("name", DIRECT)
+def test_a_direct_model_whose_connection_drops_is_called_once(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     accepted: list[None] = []
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def hang_up() -> None:
-            while True:
-                try:
+            with suppress(OSError):
+                while True:
                     connection, _ = server.accept()
-                except OSError:
-                    return
-                accepted.append(None)
-                connection.close()
+                    accepted.append(None)
+                    connection.close()
 
         thread = threading.Thread(target=hang_up)
         thread.start()
-        url = f"http://127.0.0.1:{server.getsockname()[1]}"
-        monkeypatch.setenv("OPENAI_BASE_URL", f"{url}/v1")
-        monkeypatch.setenv("ANTHROPIC_API_BASE", url)
-        assert failure(Model(f"{provider}/direct", api_key="sk-direct")).code == "unavailable"
+        reach_directly(monkeypatch, f"http://127.0.0.1:{server.getsockname()[1]}")
+        assert failure(direct_model(name)).code == "unavailable"
         server.shutdown(socket.SHUT_RDWR)
     thread.join()
     assert len(accepted) == 1
@@ -447,10 +493,15 @@ def test_many_threads_with_loops_of_their_own(
     assert not [thread.name for thread in threading.enumerate() if "litellm" in thread.name.lower()]
 
 
-def test_a_forward_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    with ModelServer() as proxy:
+@pytest.mark.parametrize(
+    "model", [Model("tip-generator", "http://model.test:4000/v1", "k"), Model("openai/direct", None, "k")]
+)
+def test_a_forward_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch, model: Model) -> None:
+    with ModelServer(Reply(), Reply(status=422)) as proxy:
+        monkeypatch.setenv("OPENAI_BASE_URL", "http://model.test:4000/v1")
         monkeypatch.setenv("http_proxy", proxy.url)
         monkeypatch.delenv("no_proxy", raising=False)
         monkeypatch.delenv("NO_PROXY", raising=False)
-        assert complete(model_at("http://model.test:4000")).text == GOOD
-    assert len(proxy.received) == 1
+        assert complete(model).text == GOOD
+        assert failure(model).code == "rejected"
+    assert len(proxy.received) == 2

@@ -16,7 +16,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from devstack.http_server import HttpServer
 from devstack.template import ROOT
-from tests.conftest import LoadedFunction
+from tests.conftest import LoadedFunction, LocalTable
 from tests.model_server import ModelServer
 from tips import telemetry
 from tips.llm import tracing
@@ -124,8 +124,6 @@ def use(monkeypatch: pytest.MonkeyPatch, uri: str) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     monkeypatch.delenv("MLFLOW_EXPERIMENT_ID", raising=False)
     monkeypatch.setattr(tracing, "_pause_until", 0.0)
-    for name in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"):
-        monkeypatch.delenv(name, raising=False)
     tracing.load().tracing.reset()
 
 
@@ -228,10 +226,13 @@ def test_a_package_that_is_missing_costs_a_warning(monkeypatch: pytest.MonkeyPat
 
 
 def test_generate_traces_each_request_and_no_text(
-    server: TrackingServer, load_function: Callable[..., LoadedFunction], monkeypatch: pytest.MonkeyPatch
+    server: TrackingServer,
+    load_function: Callable[..., LoadedFunction],
+    table: LocalTable,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with ModelServer() as model:
-        generate = load_function("generate", LITELLM_URL=model.url, DYNAMODB_ENDPOINT="http://127.0.0.1:1")
+        generate = load_function("generate", LITELLM_URL=model.url)
         monkeypatch.setattr(tracing, "LONGEST_WAIT_SEC", 30.0)
         context = {"tasks": [{"id": "t1", "content": SECRET}], "snippets": [SECRET]}
         answer = generate.call("POST", "/generate", {"user_id": "secretive-user", "context": context})

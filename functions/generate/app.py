@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -20,7 +21,7 @@ from tips.contracts.generation import (
 )
 from tips.generating import Generator
 from tips.http import create_app, create_handler
-from tips.llm import gateway
+from tips.llm import gateway, tracing
 from tips.prompts import registry
 from tips.settings import Settings
 from tips.state import prompt_counts
@@ -45,9 +46,12 @@ def build(settings: Settings) -> FastAPI:
     async def prompts() -> PromptsResponse:
         """List the prompt versions."""
         aliases = generator.memory.aliases()
+        default = registry.select(None, None, settings.default_prompt_version, aliases)
         return PromptsResponse(
-            default=settings.default_prompt_version or registry.STANDARD_VERSION,
-            aliases={alias: registry.select(alias, None, None, aliases).prompts[0].version for alias in registry.ALIASES},
+            default=registry.AUTO if default.auto else ",".join(one.version for one in default.prompts),
+            aliases={
+                alias: registry.select(alias, None, None, aliases).prompts[0].version for alias in registry.ALIASES
+            },
             versions=[
                 PromptInfo(
                     version=one.version,
@@ -94,7 +98,10 @@ def _remaining_sec(context: Any) -> float:
 
 settings = Settings.from_env()
 if "AWS_LAMBDA_INITIALIZATION_TYPE" in os.environ:
-    # In the handler the import would run on the function's share of a CPU: several times slower.
+    # In the handler the imports would run on the function's share of a CPU: several times slower.
     gateway.load()
+    if os.environ.get("MLFLOW_TRACKING_URI"):
+        with suppress(ImportError):  # each trace that cannot be sent says so
+            tracing.load()
 app = build(settings)
 handler = create_handler(app)

@@ -13,8 +13,8 @@ from tips import telemetry
 from tips.contracts.generation import GenerateRequest, GenerateResponse, TipCandidate
 from tips.errors import ServiceError
 from tips.features.context import build_context
-from tips.llm import gateway, local_template
-from tips.llm.writer import Written, write_tips
+from tips.llm import gateway, local_template, tracing
+from tips.llm.writer import NoTips, Written, write_tips
 from tips.prompt_choice import SCHEMA, PromptChooser, select, situation_of
 from tips.state.breakers import TableBreaker
 from tips.state.caps import Caps
@@ -23,7 +23,8 @@ from tips.state.shared_knowledge import SharedKnowledge
 from tips.state.table import Table
 
 if TYPE_CHECKING:
-    from tips.prompts.prompt import Prompt
+    from collections.abc import Mapping
+
     from tips.settings import Settings
     from tips.state.generations import Generation
 
@@ -77,11 +78,14 @@ class Generator:
                 cap_fallback=settings.cap_fallback,
             )
         except ServiceError as error:
-            _log("not generated", prompt, started, generation_id=generation_id, code=error.code)
+            made = error.__cause__.written if isinstance(error.__cause__, NoTips) else None
+            numbers = {"generation_id": generation_id, "prompt_version": prompt.version, "code": error.code}
+            _report("not generated", numbers, made, started)
             raise
         logged = not (written.fallback or known.erased) and self.memory.remember(replace(choice, model=written.model))
         answer = _answer(written, choice, logged)
-        _report(written, answer, prompt, started)
+        numbers = answer.model_dump(exclude={"candidates"}) | {"candidates": len(answer.candidates)}
+        _report("generated", numbers, written, started)
         return answer
 
 
@@ -114,14 +118,13 @@ def _answer(written: Written, choice: Generation, logged: bool) -> GenerateRespo
     )
 
 
-def _report(written: Written, answer: GenerateResponse, prompt: Prompt, started: float) -> None:
+def _report(message: str, numbers: Mapping[str, Any], written: Written | None, started: float) -> None:
+    """Log and trace a request: numbers, names and codes, and nothing that anybody wrote."""
     telemetry.count("Generations")
-    if written.fallback:
-        telemetry.count("GenerationFallbacks")
-    numbers = answer.model_dump(exclude={"candidates"})
-    _log("generated", prompt, started, **numbers, candidates=len(answer.candidates), failures=list(written.failures))
-
-
-def _log(message: str, prompt: Prompt, started: float, **extra: Any) -> None:
-    latency_ms = round((time.monotonic() - started) * 1000)
-    telemetry.logger.info(message, extra={"prompt_version": prompt.version, "latency_ms": latency_ms, **extra})
+    said = {**numbers, "latency_ms": round((time.monotonic() - started) * 1000)}
+    if written is not None:
+        said |= {"failures": list(written.failures), "checks": dict(written.checks), "attempts": written.attempts}
+        if written.fallback:
+            telemetry.count("GenerationFallbacks")
+    telemetry.logger.info(message, extra=said)
+    tracing.trace(said, () if written is None else written.calls)

@@ -37,14 +37,15 @@ def flush() -> None:
 
     The line is that of Powertools' Metrics, which would take a fortieth of a whole `/score` to make it.
     """
-    for dimensions, counts in _counts.items():
+    taken = _counts.copy()
+    _counts.clear()
+    for dimensions, counts in taken.items():
         metrics = [{"Name": name, "Unit": "Count"} for name in counts]
         names = ["service", *(name for name, _ in dimensions)]
         directive = {"Namespace": _namespace, "Dimensions": [names], "Metrics": metrics}
         metadata = {"Timestamp": time.time_ns() // 1_000_000, "CloudWatchMetrics": [directive]}
         line = {"_aws": metadata, "service": _service, **dict(dimensions), **counts}
         print(json.dumps(line, separators=(",", ":")))
-    _counts.clear()
 
 
 def log_unforeseen(message: str, **extra: object) -> None:

@@ -9,9 +9,10 @@ Contact = Literal["email", "phone", "url"]
 
 MASK = "…"
 
+# Each begins at the beginning of a word, or a long one would be searched from each of its characters.
 _EMAIL = re.compile(
-    r"[^\s@\uff20<>()\[\]]+\s?[@\uff20]\s?(?:[\w-]+\.)+[^\W\d_]{2,}"
-    r"|\S+\s*[(\[]\s*at\s*[)\]]\s*\S+",
+    r"(?<![^\s@\uff20<>()\[\]])[^\s@\uff20<>()\[\]]+\s?[@\uff20]\s?(?:[\w-]+\.)+[^\W\d_]{2,}(?:[\w@.+-]*\w)?"
+    r"|(?<!\S)\S+\s?[(\[]\s?at\s?[)\]]\s?\S+",
     re.IGNORECASE,
 )
 # Endings that stand for an English word or a file (.it, .is, .me, .md, .py) are no sign of a URL without a path.
@@ -19,11 +20,11 @@ _TOP_LEVEL = (
     "com|org|net|edu|gov|info|biz|io|ai|app|dev|eu|uk|de|fr|es|nl|ch|pl|cz|se|dk|ru|ua|jp|cn|kr|br|au|ca|ly|gg|tv|xyz"
 )
 _URL = re.compile(
-    r"[a-z][a-z0-9+.-]*://\S+"
+    r"(?<!\S)\S*://\S+"
     r"|\b(?:mailto|tel|sms):\S+"
     r"|\bwww\.\S+"
-    r"|\b(?:[\w-]+\.)+[a-z]{2,}/\S*"
-    rf"|\b(?:[\w-]+\.)+(?:{_TOP_LEVEL}|COM|ORG)\b(?:[:?#]\S*)?"
+    r"|(?<![\w.-])(?:[\w-]+\.)+[a-z]{2,}/\S*"
+    rf"|(?<![\w.-])(?:[\w-]+\.)+(?:{_TOP_LEVEL}|COM|ORG)\b(?:[:?#]\S*)?"
     r"|\b\d{1,3}(?:\.\d{1,3}){3}\b(?:[:/]\S*)?"
 )
 _DATE_OR_TIME = re.compile(
@@ -52,9 +53,10 @@ def contact(text: str) -> Contact | None:
 
 def mask_contacts(text: str) -> str:
     """Return `text` with every contact replaced by an ellipsis; `contact` finds none in it."""
-    text = _URL.sub(MASK, _EMAIL.sub(MASK, text))
-    for start, end in reversed(_phones(text)):
-        text = text[:start] + MASK + text[end:]
+    while contact(text):  # what stood around a contact may be another one without it; each round is shorter
+        text = _URL.sub(MASK, _EMAIL.sub(MASK, text))
+        for start, end in reversed(_phones(text)):
+            text = text[:start] + MASK + text[end:]
     return text
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from contextlib import suppress
 from functools import cache
 from urllib.request import getproxies, proxy_bypass
 
@@ -20,7 +19,7 @@ _MAX_ERROR_BODY = 65_536
 class CallFailed(httpx.NetworkError):
     """A call failed; what is known of it is in `Heard`.
 
-    No kind of error that LiteLLM or OpenAI's client makes a second call for, whatever the status was.
+    No kind of error that LiteLLM or OpenAI's client makes a second call for, or an answer of, whatever the status.
     """
 
 
@@ -65,13 +64,16 @@ class OneCallTransport(httpx.AsyncBaseTransport):
 async def _read(response: httpx.Response, limit: int) -> bytes:
     """Return the body as it was sent, or something longer than `limit` of one that is longer."""
     body = b""
-    with suppress(TimeoutError):
+    try:
         async with asyncio.timeout(None) as reading:
             async for chunk in response.aiter_raw():
                 body += chunk
                 if len(body) > limit:
                     # Ended from within, so that nothing under it is left half read: leaving the loop would do that.
                     reading.reschedule(0)
+    except TimeoutError:
+        if len(body) <= limit:
+            raise
     return body
 
 

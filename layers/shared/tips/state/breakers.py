@@ -40,7 +40,7 @@ _TRIES = 10
 
 @dataclass(frozen=True, slots=True)
 class _State:
-    """What an item says. Times are seconds since 1970; `failures`: of the last ones in a row, while closed."""
+    """What an item says. Times are seconds since 1970; `failures`: of the last ones in a row, none while open."""
 
     failures: tuple[float, ...] = ()
     open_until: float | None = None
@@ -53,7 +53,7 @@ class _State:
 
     def opened(self, first_pause_sec: float, now: float) -> _State:
         pause_sec = min(max(first_pause_sec, 2 * self.pause_sec), LONGEST_PAUSE_SEC)
-        return _State(open_until=now + pause_sec, pause_sec=pause_sec, version=self.version)
+        return _State(open_until=now + pause_sec, pause_sec=pause_sec)
 
     def free_at(self) -> float:
         """When the next one may ask."""
@@ -114,9 +114,7 @@ class TableBreaker:
 
     def succeeded(self, model: str) -> None:
         def close(state: _State, now: float) -> _State:
-            if self._holds_probe(model, state) or (state.open_until is None and _recent(state, now)):
-                return _State(version=state.version)
-            return state
+            return _CLOSED if self._holds_probe(model, state) or _recent(state, now) else state
 
         self._change(model, close)
 

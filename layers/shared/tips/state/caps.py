@@ -174,12 +174,11 @@ class _Block:
 
 
 class _Blocks:
-    """Everybody's cap, in blocks that add up to it; a tiny cap has fewer, so that each holds something."""
+    """Everybody's cap, in blocks that add up to it; of a tiny cap some hold nothing."""
 
     def __init__(self, table: Table, cap: Amount) -> None:
         self._table = table
         self._cap = cap
-        self._count = min(BLOCKS, *cap.values())
         self._lease: tuple[str, int, float] | None = None
         """The date, the block, and until when it is leased (seconds since 1970)."""
 
@@ -203,7 +202,7 @@ class _Blocks:
                 break
             with suppress(WriteConflict):
                 return self._add_leased(day, block.number, amount, free=bool(free))
-        key = _key(day, _chance.choice(promised or blocks[: self._count]).number)
+        key = _key(day, _chance.choice(promised or blocks).number)
         values = _values(amount) | {":ttl": day.ttl()}
         self._table.update(*key, f"SET #ttl = :ttl {_ADD}", values, ExpressionAttributeNames={"#ttl": "ttl"})
         return key
@@ -231,9 +230,7 @@ class _Blocks:
         return key
 
     def _size(self, number: int, name: str) -> int:
-        if number >= self._count:
-            return 0
-        return (number + 1) * self._cap[name] // self._count - number * self._cap[name] // self._count
+        return (number + 1) * self._cap[name] // BLOCKS - number * self._cap[name] // BLOCKS
 
     def _read(self, day: _Day) -> list[_Block]:
         items = {item["sk"]["S"]: item for item in self._table.query(keys.cap(day.date), "00", "99", limit=BLOCKS)}

@@ -52,15 +52,16 @@ class GenerationMemory:
 
     def recall(self, user_id: str, models: Sequence[str]) -> Recalled:
         """Read what a generation needs; models: those whose breakers are wanted."""
+        nothing = Recalled(breakers=[None] * len(models))
         if time.monotonic() < self._away_until:
-            return Recalled()
+            return nothing
         due = self.shared.keys_due()
         breakers = [keys.breaker(model) for model in models]
         try:
             tombstone, arms, *rest = self._table.get_all([keys.tombstone(user_id), keys.arms(user_id), *breakers, *due])
         except (TableUnavailable, WriteConflict):
             self._away("MemoryNotRead")
-            return Recalled()
+            return nothing
         self.shared.update(rest[len(breakers) :])
         if tombstone is not None:
             return Recalled(known=True, erased=True, breakers=rest[: len(breakers)])

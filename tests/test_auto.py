@@ -1,0 +1,198 @@
+"""`prompt_version: "auto"`: people who like different voices get them, through the real handlers."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.conftest import LoadedFunction, LocalTable
+from tips.bandit.decision import draw
+from tips.bandit.igw_ucb import InverseGapUCB
+from tips.bandit.posterior import form_posterior
+from tips.prompt_choice import SCHEMA
+from tips.prompts import registry
+from tips.state import keys
+from tips.state.generations import Generation, read_generation
+from tips.state.learning import read_learning
+from tips.state.table import Table
+
+RELEASED = [prompt.version for prompt in registry.released()]
+LIKES: Mapping[str, str] = {"ann": "v2-mentor", "ben": "v1", "cleo": "v4-orchestrator"}
+TASKS = [{"id": "1", "content": "Renew the passport", "is_overdue": True}, {"id": "2", "content": "Water the plants"}]
+
+
+@dataclass
+class Functions:
+    generate: LoadedFunction
+    score: LoadedFunction
+    client: Table
+
+    def write(self, user_id: str, **fields: Any) -> dict[str, Any]:
+        answer = self.generate.call("POST", "/generate", {"user_id": user_id, "prompt_version": "auto", **fields})
+        assert answer.status == 200, answer.text
+        return dict(answer.json)
+
+    def show(self, user_id: str, written: Mapping[str, Any]) -> str:
+        answer = self.score.call("POST", "/score", {"user_id": user_id, "candidates": written["candidates"]})
+        assert answer.json["logged"], answer.text
+        return str(answer.json["decision_id"])
+
+    def react(self, user_id: str, decision_id: str, reward: float) -> None:
+        body = {"user_id": user_id, "decision_id": decision_id, "reward": reward}
+        assert self.score.call("POST", "/reward", body).status == 200
+
+    def generation(self, user_id: str, generation_id: str) -> Generation:
+        item = self.client.get(keys.generation(user_id), keys.generated(generation_id))
+        assert item is not None
+        return read_generation(item)
+
+    def stats(self) -> dict[str, dict[str, Any]]:
+        answer = self.generate.call("GET", "/prompts/stats")
+        assert answer.status == 200, answer.text
+        return {one["version"]: one for one in answer.json["versions"]}
+
+
+@pytest.fixture
+def functions(load_function: Callable[..., LoadedFunction], table: LocalTable, client: Table) -> Functions:
+    return Functions(load_function("generate", CONFIG_CACHE_SEC="0"), load_function("score"), client)
+
+
+def live(functions: Functions, rounds: int, seed: int) -> tuple[dict[str, list[str]], dict[str, list[float]]]:
+    """Return, per person, the versions that wrote for them, and per version the rewards that its tips had."""
+    rng = random.Random(seed)
+    served: dict[str, list[str]] = {user: [] for user in LIKES}
+    rewards: dict[str, list[float]] = {version: [] for version in registry.prompts()}
+    for _ in range(rounds):
+        for user, liked in LIKES.items():
+            context = {"tasks": TASKS, "hour_of_day": rng.randrange(7, 23), "day_of_week": rng.randrange(7)}
+            written = functions.write(user, n=2, context=context)
+            version = written["prompt_version"]
+            likes_it = rng.random() < (0.9 if version == liked else 0.25)
+            reward = 0.6 if likes_it else rng.choice([-1.0, -0.5])
+            functions.react(user, functions.show(user, written), reward)
+            served[user].append(version)
+            rewards[version].append(reward)
+    return served, rewards
+
+
+def expected_reward(liked: bool) -> float:
+    chance = 0.9 if liked else 0.25
+    return chance * 0.6 - (1 - chance) * 0.75
+
+
+@pytest.mark.parametrize("rounds", [45, pytest.param(150, marks=pytest.mark.long)])
+def test_most_traffic_goes_to_the_version_that_each_likes(functions: Functions, rounds: int) -> None:
+    served, rewards = live(functions, rounds, seed=11)
+    for user, liked in LIKES.items():
+        late = Counter(served[user][rounds * 2 // 3 :])
+        assert late[liked] > 0.5 * late.total(), f"{user} likes {liked} and got {late}"
+    stats = functions.stats()
+    for version, had in rewards.items():
+        one = stats[version]
+        assert (one["shown"], one["settled"], one["reactions"]) == (len(had), len(had), len(had))
+        if not had:
+            assert one["mean_reward"] is one["interval"] is None
+            continue
+        assert one["mean_reward"] == pytest.approx(sum(had) / len(had))
+        # What the rewards were expected to be, given who was served.
+        truth = np.mean(
+            [expected_reward(LIKES[user] == version) for user in LIKES for one in served[user] if one == version]
+        )
+        low, high = one["interval"]
+        assert low <= truth <= high
+        assert high - low < 2.0 or len(had) < 10
+
+
+def test_the_probability_is_logged_and_replays_from_what_was_known(functions: Functions) -> None:
+    for number in range(6):
+        learned = read_learning(functions.client.get(*keys.arms("ann")))
+        written = functions.write("ann", context={"hour_of_day": 8, "day_of_week": 5, "tasks": TASKS})
+        logged = functions.generation("ann", written["generation_id"])
+        assert logged.policy == "igw-ucb"
+        assert list(logged.versions) == RELEASED
+        assert sum(logged.propensity) == pytest.approx(1.0, abs=1e-12)
+        assert min(logged.propensity) >= 0.02 / len(RELEASED)
+        policy = InverseGapUCB(name="igw-ucb", schema=SCHEMA)
+        again = policy.replay(np.array(logged.mean), np.array(logged.width), logged.parameters or {})
+        assert again.propensity.tolist() == list(logged.propensity)
+        drawn = draw(again.propensity, written["generation_id"])
+        assert RELEASED[drawn] == logged.version == written["prompt_version"]
+        assert written["prompt_propensity"] == logged.propensity[drawn]
+        # The means are those of ridge regression on what had been learned.
+        posterior = form_posterior(learned.statistics(SCHEMA))
+        mean, _ = posterior.predict(np.array([logged.vector]))
+        assert mean[0] == logged.mean[drawn]
+        functions.react("ann", functions.show("ann", written), (-1) ** number * 0.5)
+
+
+def test_nothing_is_known_of_a_stranger_so_all_are_as_likely(functions: Functions) -> None:
+    written = functions.write("stranger")
+    assert written["prompt_propensity"] == pytest.approx(1 / len(RELEASED))
+    assert written["logged"] is True
+
+
+@pytest.mark.parametrize(
+    ("asked", "policy", "versions"),
+    [
+        ("v2-mentor", "fixed", ["v2-mentor"]),
+        ("latest", "fixed", [RELEASED[-1]]),
+        ("v1, v2-mentor", "rotation", ["v1", "v2-mentor"]),
+        ("production,v1", "fixed", ["v1"]),
+    ],
+)
+def test_whatever_is_asked_for_is_logged_with_its_probability(
+    functions: Functions, asked: str, policy: str, versions: list[str]
+) -> None:
+    seen = Counter()
+    for _ in range(1 if policy == "fixed" else 20):
+        written = functions.write("ann", prompt_version=asked, n=1)
+        logged = functions.generation("ann", written["generation_id"])
+        assert (logged.policy, list(logged.versions)) == (policy, versions)
+        assert logged.propensity == [1 / len(versions)] * len(versions)
+        assert written["prompt_propensity"] == 1 / len(versions)
+        assert logged.version == written["prompt_version"] == written["candidates"][0]["prompt_version"]
+        seen[written["prompt_version"]] += 1
+    assert set(seen) == set(versions)
+
+
+def test_what_was_asked_for_by_name_teaches_auto(functions: Functions) -> None:
+    for version, reward in [("v1", -1.0), ("v3-few-shot", 1.0)] * 8:
+        written = functions.write("ann", prompt_version=version)
+        functions.react("ann", functions.show("ann", written), reward)
+    written = functions.write("ann")
+    chances = functions.generation("ann", written["generation_id"])
+    likely = dict(zip(chances.versions, chances.propensity, strict=True))
+    assert likely["v3-few-shot"] > 0.8 > 0.02 > likely["v1"]
+
+
+def test_a_prior_serves_newcomers_by_what_everybody_taught(
+    functions: Functions, capsys: pytest.CaptureFixture[str], table: LocalTable
+) -> None:
+    from offline.cli import main
+
+    rng = random.Random(3)
+    for number in range(12):
+        user = f"user-{number}"
+        for _ in range(10):
+            version = rng.choice(RELEASED)
+            written = functions.write(user, prompt_version=version, n=1)
+            functions.react(user, functions.show(user, written), 0.6 if version == "v2-mentor" else -0.5)
+    where = ["--table", table.name, "--endpoint", table.endpoint]
+    assert main(["prior", "train", "--schema", "prompts-v1", "--activate", *where]) == 0, capsys.readouterr()
+    chances = functions.generation("new", functions.write("new")["generation_id"])
+    assert dict(zip(chances.versions, chances.propensity, strict=True))["v2-mentor"] > 0.8
+    assert chances.prior is not None
+
+
+def test_an_erased_person_is_served_and_not_remembered(functions: Functions) -> None:
+    functions.write("ann")
+    functions.score.call("DELETE", "/users/ann")
+    written = functions.write("ann")
+    assert (written["logged"], len(written["candidates"])) == (False, 3)
+    assert not functions.client.keys_of(keys.generation("ann"), limit=9)
