@@ -21,8 +21,13 @@ class Times:
         return statistics.median(self.wall)
 
 
-def interleaved(calls: Mapping[str, Callable[[], Any]], *, rounds: int, per_round: int) -> dict[str, Times]:
-    """Call all in turn, in an order drawn anew each time; the first round is a warm-up."""
+def interleaved(
+    calls: Mapping[str, Callable[[], Any]], *, rounds: int, per_round: int, between: Callable[[], Any] | None = None
+) -> dict[str, Times]:
+    """Call all in turn, in an order drawn anew each time; the first round is a warm-up.
+
+    `between` is called after each call, off the clock: what one leaves to the background must not slow the next.
+    """
     rng = random.Random(1)  # noqa: S311
     times = {name: Times([], []) for name in calls}
     for number in range(rounds + 1):
@@ -36,6 +41,8 @@ def interleaved(calls: Mapping[str, Callable[[], Any]], *, rounds: int, per_roun
                 used, began = time.thread_time_ns() - used, time.perf_counter_ns() - began
                 wall[name].append(began)
                 processor[name].append(used)
+                if between is not None:
+                    between()
         for name, measured in times.items():
             if number:
                 measured.wall.append(statistics.median(wall[name]) / 1000)
@@ -45,7 +52,17 @@ def interleaved(calls: Mapping[str, Callable[[], Any]], *, rounds: int, per_roun
 
 def ratio(times: Times, base: Times) -> dict[str, float]:
     """Return the median of the rounds' ratios, their quartiles, and the median for processor time alone."""
-    wall = sorted(one / other for one, other in zip(times.wall, base.wall, strict=True))
+    low, middle, high = _quartiles([one / other for one, other in zip(times.wall, base.wall, strict=True)])
     used = [one / other for one, other in zip(times.processor, base.processor, strict=True)]
-    low, middle, high = statistics.quantiles(wall, n=4, method="inclusive") if len(wall) > 1 else wall * 3
     return {"ratio": middle, "low": low, "high": high, "processor": statistics.median(used)}
+
+
+def more(times: Times, base: Times) -> dict[str, float]:
+    """Return the median of the rounds' differences, their quartiles, and the median for processor time alone, in ms."""
+    low, middle, high = _quartiles([(one - other) / 1000 for one, other in zip(times.wall, base.wall, strict=True)])
+    used = [(one - other) / 1000 for one, other in zip(times.processor, base.processor, strict=True)]
+    return {"more_ms": middle, "low": low, "high": high, "processor": statistics.median(used)}
+
+
+def _quartiles(values: list[float]) -> list[float]:
+    return statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else values * 3

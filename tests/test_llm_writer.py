@@ -32,6 +32,7 @@ from tests.model_server import (
 )
 from tips import telemetry
 from tips.errors import CapReached, ModelUnavailable, ModelUnusable, TableUnavailable
+from tips.features.similarity import Signature, signature
 from tips.llm import gateway
 from tips.llm.models import Model
 from tips.llm.turns import CORRECTIONS
@@ -126,7 +127,7 @@ def write(
     n: int = 3,
     breakers: Breakers | None = None,
     bookings: Bookings | None = None,
-    recent: Sequence[str] = (),
+    recent: Sequence[Signature] = (),
     try_sec: float = 5.0,
     total_sec: float = 10.0,
     fallback: bool = False,
@@ -254,7 +255,7 @@ def test_too_few_without_a_failing_one_is_an_honest_answer() -> None:
 
 
 def test_what_the_person_has_seen_is_replaced() -> None:
-    outcome = write([Reply(), tips_reply(OTHERS[0])], recent=["x", CONTENTS[1].upper()])
+    outcome = write([Reply(), tips_reply(OTHERS[0])], recent=[signature("x"), signature(CONTENTS[1].upper())])
     assert contents(outcome) == [CONTENTS[0], CONTENTS[2], OTHERS[0]]
     assert outcome.written.checks == {"seen": 1}
 
@@ -544,7 +545,7 @@ def test_a_cap_that_cannot_be_read_is_kept(fallback: bool) -> None:
 def test_the_template_is_neither_booked_nor_broken_nor_held_against_what_was_seen() -> None:
     breakers, bookings = Breakers({"local/template"}), Bookings(0)
 
-    def once(recent: Sequence[str] = ()) -> Written:
+    def once(recent: Sequence[Signature] = ()) -> Written:
         return run(
             write_tips(
                 PROMPT,
@@ -562,7 +563,7 @@ def test_the_template_is_neither_booked_nor_broken_nor_held_against_what_was_see
         )
 
     first = once()
-    again = once([tip.content for tip in first.tips])
+    again = once([signature(tip.content) for tip in first.tips])
     assert again.tips == first.tips
     assert len(first.tips) == 5
     assert (first.model, first.fallback, first.attempts, first.cost_usd) == ("local/template", False, 1, 0.0)

@@ -13,7 +13,8 @@ from tips import telemetry
 from tips.contracts.generation import GenerateRequest, GenerateResponse, TipCandidate
 from tips.errors import ServiceError
 from tips.features.context import build_context
-from tips.llm import gateway, local_template, tracing
+from tips.llm import local_template, tracing
+from tips.llm.models import resolve_models
 from tips.llm.writer import NoTips, Written, write_tips
 from tips.prompt_choice import SCHEMA, PromptChooser, select, situation_of
 from tips.state.breakers import TableBreaker
@@ -42,7 +43,7 @@ class Generator:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self.models = gateway.resolve_models(settings)
+        self.models = resolve_models(settings)
         self.table = Table(settings, settings.generate_table_budget_ms)
         shared = SharedKnowledge(settings.configuration_cache_sec, settings.prior_strength_max, (SCHEMA,))
         self.memory = GenerationMemory(self.table, shared)

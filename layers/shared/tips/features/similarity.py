@@ -1,27 +1,31 @@
-"""How alike two texts are, told from their character n-grams; a signature can be kept where the text must not be."""
+"""How alike two texts are, told from their character trigrams; a signature can be kept where the text must not be."""
 
 from __future__ import annotations
 
+import re
 import sys
 import unicodedata
 import zlib
 from array import array
 
-N = 3
+LOOKED_AT = 500
+"""Characters of a text that count."""
 
 Signature = frozenset[int]
 
 
 def signature(text: str) -> Signature:
-    """Return the hashes of the text's character n-grams, case, punctuation and spacing left out of account."""
-    kept = "".join(one if one.isalnum() else " " for one in unicodedata.normalize("NFKC", text).casefold())
-    padded = f" {' '.join(kept.split())} "
-    return frozenset(zlib.crc32(padded[at : at + N].encode()) for at in range(max(1, len(padded) - N + 1)))
+    """Return the hashes of the text's character trigrams; case, punctuation and forms of a character do not count."""
+    words = re.findall(r"\w+", unicodedata.normalize("NFKC", text[:LOOKED_AT]).casefold())
+    line = f" {' '.join(words)} "
+    trigrams = set(map("".join, zip(line, line[1:], line[2:], strict=False)))
+    return frozenset(zlib.crc32(one.encode("utf-8", "surrogatepass")) for one in trigrams)
 
 
 def similarity(one: Signature, other: Signature) -> float:
-    """Return the share of n-grams that two texts have in common, 0 to 1 (Jaccard)."""
-    return len(one & other) / len(one | other)
+    """Return how alike two texts are, 0 to 1: the Dice coefficient of their sets of trigrams."""
+    total = len(one) + len(other)
+    return 2 * len(one & other) / total if total else 1.0
 
 
 def pack_signature(one: Signature) -> bytes:

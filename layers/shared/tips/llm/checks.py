@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -11,20 +9,21 @@ from typing import Any, Literal, TypeGuard, get_args
 
 from tips.contracts.common import TipKind
 from tips.features.context import one_line
+from tips.features.similarity import Signature, signature, similarity
 from tips.llm.answers import MAX_ANSWER, Fault
 from tips.llm.contacts import Contact, contact, mask_contacts
 
 MIN_CONTENT = 20
 MAX_CONTENT = 280
 MAX_RATIONALE = 300
+MAX_ITEMS = 50
+"""Of an answer that are looked at: ten are wanted at most, and each is held against all others."""
 NEAR = 0.81
 """Similarity from which two tips are near duplicates.
 
 Chosen from pairs: the same tip with a word changed or in other punctuation has 0.82 to 0.98, the same sentence about
 another task 0.57 to 0.80. A tip that is reworded in half its words falls below it and passes.
 """
-_LOOKED_AT = 500
-"""Characters of a text seen before that are compared."""
 
 TipCheck = Literal["schema", "kind", "too_short", "too_long", Contact, "duplicate", "seen"]
 
@@ -50,21 +49,23 @@ class Checked:
     fault: Fault | None = None
 
 
-def check_tips(items: list[Any] | None, *, kept: Sequence[WrittenTip] = (), recent: Sequence[str] = ()) -> Checked:
-    """Check the items of an answer against the rules, against `kept` and each other, and against `recent` texts."""
+def check_tips(
+    items: list[Any] | None, *, kept: Sequence[WrittenTip] = (), recent: Sequence[Signature] = ()
+) -> Checked:
+    """Check the items of an answer against the rules, against `kept` and each other, and against `recent` ones."""
     tips, checked = _readable(items)
-    shown = [_grams(text[:_LOOKED_AT]) for text in recent]
-    earlier = [_grams(tip.content) for tip in kept]
+    earlier = [signature(tip.content) for tip in kept]
     for tip in tips:
-        grams = _grams(tip.content[: MAX_CONTENT + 1])
         if wrong := _wrong(tip.content):
             checked.failed[wrong] += 1
-        elif _is_near(grams, earlier):
+            continue
+        said = signature(tip.content)
+        if _is_near(said, earlier):
             checked.failed["duplicate"] += 1
-        elif _is_near(grams, shown):
+        elif _is_near(said, recent):
             checked.failed["seen"] += 1
         else:
-            earlier.append(grams)
+            earlier.append(said)
             checked.good.append(tip)
     return checked
 
@@ -92,7 +93,7 @@ def _readable(items: list[Any] | None) -> tuple[list[WrittenTip], Checked]:
     """Return the items that are tips, and the count of those that are none."""
     if items is None:
         return [], Checked([], Counter(), "not_json")
-    read = [_read(item) for item in items]
+    read = [_read(item) for item in items[:MAX_ITEMS]]
     tips = [tip for tip in read if isinstance(tip, WrittenTip)]
     failed = Counter(tip for tip in read if not isinstance(tip, WrittenTip))
     return tips, Checked([], failed, None if tips else "wrong_fields")
@@ -125,24 +126,5 @@ def _wrong(content: str) -> TipCheck | None:
     return contact(content)
 
 
-def similarity(one: str, other: str) -> float:
-    """Return how alike two texts are, 0 to 1: the Dice coefficient of the sets of their character trigrams.
-
-    Case, punctuation and forms of a character do not count.
-    """
-    return _similarity(_grams(one), _grams(other))
-
-
-def _grams(text: str) -> frozenset[str]:
-    words = re.findall(r"\w+", unicodedata.normalize("NFKC", text).casefold())
-    line = f" {' '.join(words)} "
-    return frozenset(map("".join, zip(line, line[1:], line[2:], strict=False)))
-
-
-def _is_near(grams: frozenset[str], others: Sequence[frozenset[str]]) -> bool:
-    return any(_similarity(grams, other) >= NEAR for other in others)
-
-
-def _similarity(one: frozenset[str], other: frozenset[str]) -> float:
-    total = len(one) + len(other)
-    return 2 * len(one & other) / total if total else 1.0
+def _is_near(one: Signature, others: Sequence[Signature]) -> bool:
+    return any(similarity(one, other) >= NEAR for other in others)

@@ -16,8 +16,12 @@ from typing import Any, Literal
 
 FailureCode = Literal["timeout", "unavailable", "bad_answer", "rate_limited", "refused", "rejected", "breaker_open"]
 
-_OUT_OF_BUDGET = {"budget_exceeded", "insufficient_quota", "billing_hard_limit_reached", "billing_not_active"}
-"""As error type or code of any 4xx: a LiteLLM proxy sends the first with 400, 422 or 429, by its version."""
+_KEY_REFUSED = {"budget_exceeded", "insufficient_quota", "billing_hard_limit_reached", "billing_not_active"}
+_KEY_REFUSED |= {"no_db_connection"}
+"""As error type or code of any 4xx: a LiteLLM proxy sends the first with 400, 422 or 429, by its version, and the last
+with 400 for a key that it does not know and has no database to look up."""
+_RETRY_AFTER = ("retry-after", "llm_provider-retry-after")
+"""A LiteLLM proxy passes the provider's on under the second name."""
 
 
 class ModelFailure(Exception):
@@ -80,8 +84,9 @@ def failure(error: Exception, heard: Heard) -> ModelFailure:
 
 
 def _of_status(status: int, codes: frozenset[str], headers: Mapping[str, str]) -> ModelFailure:
-    wait = retry_after_sec(headers.get("retry-after"))
-    if status in (401, 402, 403) or codes & _OUT_OF_BUDGET:
+    told = (retry_after_sec(headers.get(name)) for name in _RETRY_AFTER)
+    wait = next((seconds for seconds in told if seconds is not None), None)
+    if status in (401, 402, 403) or codes & _KEY_REFUSED:
         return ModelFailure("refused", retry_after_sec=wait)
     if status == 408:
         return ModelFailure("timeout", billed=True, retry_after_sec=wait)

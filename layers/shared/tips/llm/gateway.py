@@ -21,7 +21,6 @@ from typing import Any
 from tips.llm import local_template
 from tips.llm.failures import Heard, ModelFailure, failure, heard_of_this_call
 from tips.llm.models import ALIAS, PLACEHOLDER_KEY, Model
-from tips.llm.models import resolve_models as resolve_models
 from tips.prompts.prompt import Message, Parameters
 
 _LONGEST_MODEL_NAME = 128

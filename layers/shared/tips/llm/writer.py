@@ -12,6 +12,7 @@ from random import SystemRandom
 from typing import Any
 
 from tips.errors import CapReached, ModelUnavailable, ModelUnusable, ServiceError, TableUnavailable
+from tips.features.similarity import Signature
 from tips.llm import gateway, local_template
 from tips.llm.answers import read_items
 from tips.llm.calls import SHORTEST_TRY_SEC, Call, Calls, Failure
@@ -74,13 +75,13 @@ async def write_tips(
     *,
     breaker: Breaker,
     budget: Budget,
-    recent: Sequence[str] = (),
+    recent: Sequence[Signature] = (),
     try_sec: float,
     total_sec: float,
     fallback: bool,
     cap_fallback: bool,
 ) -> Written:
-    """Write up to `n` tips that are not near one of the `recent` texts; ends within `total_sec`.
+    """Write up to `n` tips that are not near one of the `recent` ones; ends within `total_sec`.
 
     The models are asked in order. When none delivers, `local/template` answers the same prompt, which turns the
     person's own tasks into tips: with `fallback` for models that fail and caps that cannot be read, with
@@ -99,7 +100,7 @@ async def write_tips(
 class _Writing:
     """The tips of one request in the making."""
 
-    def __init__(self, calls: Calls, asked: list[Message], n: int, recent: Sequence[str]) -> None:
+    def __init__(self, calls: Calls, asked: list[Message], n: int, recent: Sequence[Signature]) -> None:
         self._calls = calls
         self._asked = asked
         self._n = n

@@ -1,7 +1,7 @@
 """What `generate` reads of a person and leaves of each generation; all of it lies in the partition kept for it.
 
 One read brings what was learned of prompt versions, the line on preferences, whether the person was erased, what all
-requests share if that is due, and the breakers. A table that is away delays one request in `_PAUSE_SEC`, and fails none.
+requests share if that is due, and the breakers. A table that is away delays one request in `_PAUSE_SEC`; none fails.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a decision leaves beside itself because its tip is shown: what it says, for `generate`, and a marker to count it.
+"""What a decision leaves beside itself because its tip is shown: what it says, for `generate`, and a mark to count it.
 
 What it says is kept as a signature, which tells whether another text is alike, and never as the text. Both come with
 the decision, in its one write; of a deferred one they come to count when it is activated.
