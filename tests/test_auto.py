@@ -149,7 +149,7 @@ def test_nothing_is_known_of_a_stranger_so_all_are_as_likely(functions: Function
 def test_whatever_is_asked_for_is_logged_with_its_probability(
     functions: Functions, asked: str, policy: str, versions: list[str]
 ) -> None:
-    seen = Counter()
+    seen: Counter[str] = Counter()
     for _ in range(1 if policy == "fixed" else 20):
         written = functions.write("ann", prompt_version=asked, n=1)
         logged = functions.generation("ann", written["generation_id"])

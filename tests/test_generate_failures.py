@@ -1,0 +1,242 @@
+"""What `/generate` answers when models, caps or the table fail; through the real handler, with a clock."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from devstack.events import Answer
+from tests.conftest import LoadedFunction, LocalTable
+from tests.faulty_dynamodb import faulty_dynamodb
+from tests.model_server import GOOD, GOOD_TIPS, ModelServer, Reply
+from tips.state import keys
+
+BODY = {"user_id": "ann", "context": {"tasks": [{"id": "1", "content": "Renew the passport", "is_overdue": True}]}}
+NO_FALLBACK = {"GENERATE_FALLBACK": "false"}
+UNUSABLE = Reply("I would rather not.")
+
+Load = Callable[..., LoadedFunction]
+
+
+@pytest.fixture
+def load(load_function: Load, table: LocalTable) -> Load:
+    """Functions whose first call, which imports LiteLLM, has been made."""
+
+    def loaded(*servers: ModelServer, **environment: str) -> LoadedFunction:
+        environment = {"LITELLM_TRY_TIMEOUT_SEC": "0.3", "LITELLM_TOTAL_TIMEOUT_SEC": "2", **environment}
+        if servers:
+            environment["LITELLM_URL"] = servers[0].url
+        return load_function("generate", **environment)
+
+    load_function("generate").call("POST", "/generate", BODY)
+    return loaded
+
+
+def timed(function: LoadedFunction, **fields: Any) -> tuple[Answer, float]:
+    started = time.monotonic()
+    answer = function.call("POST", "/generate", BODY | fields)
+    return answer, time.monotonic() - started
+
+
+FAULTS: list[tuple[str, Reply, int, str]] = [
+    ("slow", Reply(delay=5), 503, "model_unavailable"),
+    ("cut off", Reply(cut_off=True), 503, "model_unavailable"),
+    ("429", Reply(status=429, headers={"Retry-After": "7"}), 503, "model_unavailable"),
+    ("500", Reply(status=500), 503, "model_unavailable"),
+    ("401", Reply(status=401), 503, "model_unavailable"),
+    ("402", Reply(status=402), 503, "model_unavailable"),
+    ("403", Reply(status=403), 503, "model_unavailable"),
+    ("not json", UNUSABLE, 502, "model_unusable"),
+    ("wrong fields", Reply('[{"text": "x"}]'), 502, "model_unusable"),
+    ("empty choices", Reply(body=b'{"choices": []}'), 502, "model_unusable"),
+    ("huge", Reply(body=b'{"choices": [' + b" " * 3_000_000), 502, "model_unusable"),
+]
+
+
+@pytest.mark.parametrize(("reply", "status", "code"), [one[1:] for one in FAULTS], ids=[one[0] for one in FAULTS])
+def test_without_fallback_each_failure_has_its_status_in_time(load: Load, reply: Reply, status: int, code: str) -> None:
+    with ModelServer(reply) as server:
+        answer, took = timed(load(server, **NO_FALLBACK))
+    assert (answer.status, answer.json["error"]["code"]) == (status, code)
+    assert took < 2 + 1.5
+    if status == 503:
+        assert int(answer.headers["retry-after"]) >= 1
+    else:
+        assert "retry-after" not in answer.headers
+
+
+@pytest.mark.parametrize("reply", [one[1] for one in FAULTS], ids=[one[0] for one in FAULTS])
+def test_with_fallback_the_own_tasks_stand_in_in_time(load: Load, reply: Reply) -> None:
+    with ModelServer(reply) as server:
+        answer, took = timed(load(server))
+    assert (answer.status, answer.json["fallback"], answer.json["logged"]) == (200, True, False)
+    assert "Renew the passport" in answer.json["candidates"][0]["content"]
+    assert {tip["source"] for tip in answer.json["candidates"]} == {"fallback"}
+    assert took < 2 + 1.5
+
+
+def test_retry_after_is_the_providers(load: Load) -> None:
+    with ModelServer(Reply(status=429, headers={"Retry-After": "7"})) as server:
+        answer, took = timed(load(server, **NO_FALLBACK))
+        assert len(server.received) == 1
+    assert answer.headers["retry-after"] == "7"
+    assert took < 1.5
+
+
+@pytest.mark.parametrize("reply", [Reply("```json\n" + GOOD + "\n```"), Reply(f"Sure! Here they are:\n{GOOD}\nEnjoy.")])
+def test_fences_and_prose_cost_nothing(load: Load, reply: Reply) -> None:
+    with ModelServer(reply) as server:
+        answer, _ = timed(load(server))
+    assert [tip["content"] for tip in answer.json["candidates"]] == [tip["content"] for tip in GOOD_TIPS]
+    assert (answer.json["attempts"], answer.json["fallback"]) == (1, False)
+
+
+def test_the_next_model_writes_and_is_named(load: Load) -> None:
+    with ModelServer(Reply(status=500), Reply(status=500), Reply(model="second")) as server:
+        answer, _ = timed(load(server, LITELLM_FALLBACK_MODELS="second, third"))
+        assert [got.body["model"] for got in server.received] == ["tip-generator", "tip-generator", "second"]
+    assert (answer.json["model"], answer.json["attempts"], answer.json["fallback"]) == ("second", 3, False)
+
+
+def test_a_breaker_is_shared_by_all_instances(load: Load) -> None:
+    with ModelServer(Reply(status=500)) as server:
+        one, other = load(server, **NO_FALLBACK), load(server, **NO_FALLBACK)
+        for _ in range(2):
+            timed(one)
+        timed(other)
+        asked = len(server.received)
+        assert asked == 5, "the fifth failure opened it, in the middle of a request"
+        answer, took = timed(one)
+        assert len(server.received) == asked
+    assert (answer.status, answer.json["error"]["code"]) == (503, "model_unavailable")
+    assert 1 <= int(answer.headers["retry-after"]) <= 30
+    assert took < 1
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        Reply(status=401),
+        Reply(status=402),
+        Reply(status=403),
+        Reply(status=400, body=b'{"error": {"message": "Budget has been exceeded!", "type": "budget_exceeded"}}'),
+    ],
+)
+def test_a_refused_key_opens_the_breaker_at_once_for_all(load: Load, reply: Reply) -> None:
+    with ModelServer(reply) as server:
+        timed(load(server))
+        answer, _ = timed(load(server))
+        assert len(server.received) == 1
+    assert (answer.json["fallback"], answer.json["attempts"]) == (True, 0)
+
+
+def test_unusable_text_never_opens_it(load: Load) -> None:
+    with ModelServer(UNUSABLE) as server:
+        function = load(server)
+        for number in range(1, 8):
+            timed(function)
+            assert len(server.received) == 3 * number, "once, and two corrections"
+
+
+def test_a_persons_cap_is_429_until_midnight_and_no_one_elses(load: Load) -> None:
+    with ModelServer(Reply(usage=(80, 20))) as server:
+        one, other = (load(server, CAP_USER_TOKENS_PER_DAY="150") for _ in range(2))
+        assert [timed(function)[0].status for function in (one, other, one, other)] == [200, 200, 429, 429]
+        answer, _ = timed(one)
+        assert timed(one, user_id="ben")[0].status == 200
+        assert len(server.received) == 3
+    midnight = (datetime.now(UTC) + timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0)
+    error = answer.json["error"]
+    assert error["code"] == "cap_reached"
+    assert f"{midnight:%Y-%m-%dT%H:%M:%SZ}" in error["message"]
+    assert "ann" not in error["message"]
+    assert abs(int(answer.headers["retry-after"]) - (midnight - datetime.now(UTC)).total_seconds()) < 5
+
+
+def test_everybodys_cap_on_money(load: Load) -> None:
+    prices = json.dumps({"tip-generator": [100.0, 100.0]})
+    with ModelServer(Reply(usage=(80, 20))) as server:
+        function = load(server, CAP_TOTAL_USD_PER_DAY="0.015", LITELLM_PRICES=prices)
+        answers = [timed(function, user_id=f"u-{number}")[0] for number in range(4)]
+    assert [answer.status for answer in answers] == [200, 200, 429, 429]
+    assert answers[0].json["cost_usd"] == pytest.approx(0.01)
+    assert "money" in answers[2].json["error"]["message"]
+
+
+def test_a_cap_may_be_answered_from_templates(load: Load) -> None:
+    with ModelServer(Reply(usage=(80, 20))) as server:
+        function = load(server, CAP_USER_TOKENS_PER_DAY="1", CAP_FALLBACK="true", **NO_FALLBACK)
+        answers = [timed(function)[0] for _ in range(2)]
+        assert len(server.received) == 1
+    assert [(answer.status, answer.json["fallback"]) for answer in answers] == [(200, False), (200, True)]
+
+
+@pytest.mark.parametrize(("environment", "status"), [({}, 200), (NO_FALLBACK, 503)])
+def test_a_cap_that_cannot_be_told_is_kept(load: Load, environment: dict[str, str], status: int) -> None:
+    with ModelServer() as server, faulty_dynamodb("silent") as endpoint:
+        settings = {"CAP_USER_TOKENS_PER_DAY": "1000", "GENERATE_TABLE_BUDGET_MS": "100", **environment}
+        answer, took = timed(load(server, DYNAMODB_ENDPOINT=endpoint, **settings))
+        assert server.received == []
+    assert answer.status == status
+    assert took < 3
+    if status == 200:
+        assert answer.json["fallback"]
+
+
+def test_what_was_shown_lately_is_not_written_again(load: Load, load_function: Load) -> None:
+    again = [{"content": "Stretch for a minute before your next meeting.", "kind": "advice"}, *GOOD_TIPS]
+    fresh = [{"content": "Put your phone in another room for half an hour.", "kind": "advice"}]
+    with ModelServer(Reply(), Reply(json.dumps(again)), Reply(json.dumps(fresh))) as server:
+        generate, score = load(server), load_function("score")
+        first = timed(generate)[0].json
+        (shown,) = (tip for tip in first["candidates"] if tip["content"].startswith("Stretch"))
+        assert score.call("POST", "/score", {"user_id": "ann", "candidates": [shown]}).json["logged"]
+        answer = timed(generate, n=4)[0].json
+        asked = server.received[-1].body["messages"][-1]["content"]
+    said = [tip["content"] for tip in answer["candidates"]]
+    assert said == [GOOD_TIPS[0]["content"], GOOD_TIPS[2]["content"], fresh[0]["content"]]
+    assert len(server.received) == 3
+    assert "2" in asked, "both that are too like what was shown are asked for again"
+
+
+def test_shorter_is_an_honest_answer(load: Load) -> None:
+    bad = [*GOOD_TIPS[:1], {"content": "Write to bob@example.com about the lease.", "kind": "task"}]
+    with ModelServer(Reply(json.dumps(bad))) as server:
+        answer = timed(load(server))[0].json
+        assert len(server.received) == 2
+    assert [tip["content"] for tip in answer["candidates"]] == [GOOD_TIPS[0]["content"]]
+    assert answer["fallback"] is False
+
+
+def test_requests_that_fail_are_logged_and_counted_without_a_word(
+    load: Load, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    with ModelServer(UNUSABLE) as server:
+        timed(load(server, **NO_FALLBACK), user_id="somebody-secret")
+    out = capsys.readouterr().out
+    metrics = [json.loads(line) for line in out.splitlines() if line.startswith('{"_aws"')]
+    of_model = next(line for line in metrics if line.get("model") == "tip-generator")
+    assert of_model["prompt_version"] == "v1"
+    assert of_model["ModelCalls"] == [3.0]
+    assert of_model["ModelFailure_not_json"] == [3.0]
+    said = out + caplog.text
+    for secret in ("passport", "somebody-secret", "rather not"):
+        assert secret not in said
+    (record,) = [one for one in caplog.records if one.message == "not generated"]
+    assert record.__dict__["code"] == "model_unusable"
+    assert record.__dict__["attempts"] == 3
+
+
+def test_generate_touches_nothing_under_the_users_own_partition(load: Load, table: LocalTable) -> None:
+    with ModelServer() as server:
+        function = load(server, CAP_USER_TOKENS_PER_DAY="9000", CAP_TOTAL_TOKENS_PER_DAY="9000")
+        assert timed(function, prompt_version="auto")[0].json["logged"]
+        function.call("GET", "/prompts/stats")
+    roles = {item["pk"]["S"][:2] for item in table.items()}
+    assert roles == {"G#", "C#"}
+    assert {item["pk"]["S"] for item in table.items() if item["pk"]["S"].startswith("G#")} == {keys.generation("ann")}
