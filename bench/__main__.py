@@ -22,12 +22,23 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 PARTS = (
     ("speed", "Speed", "bench.speed_tables:markdown"),
+    ("generate", "Writing tips", "bench.generate_tables:markdown"),
     ("mission", "The mission's own figure", "bench.mission:as_markdown"),
     ("learning", "Learning", "bench.learning_tables:markdown"),
 )
 """Module of `bench`, its title, and what renders its results. Every module is run with --out FILE [--quick]."""
 
-PACKAGES = ("numpy", "pydantic", "fastapi", "botocore", "scikit-learn", "vowpalwabbit", "mabwiser", "bayesianbandits")
+PACKAGES = (
+    "numpy",
+    "pydantic",
+    "fastapi",
+    "botocore",
+    "litellm",
+    "scikit-learn",
+    "vowpalwabbit",
+    "mabwiser",
+    "bayesianbandits",
+)
 
 
 def machine() -> dict[str, Any]:

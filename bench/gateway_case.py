@@ -27,7 +27,13 @@ from tips.prompts.registry import prompts
 TIMEOUT_SEC = 8.0
 N = 3
 PROMPT = prompts()["v1"]
-TITLES = ("Renew the passport", "Call grandma", "Send the invoice of last month", "Book the dentist", "Water the plants")
+TITLES = (
+    "Renew the passport",
+    "Call grandma",
+    "Send the invoice of last month",
+    "Book the dentist",
+    "Water the plants",
+)
 TIPS = (
     {"content": "Renew the passport: book the appointment now.", "kind": "task", "rationale": "It is overdue."},
     {"content": "Stretch for a minute before the next meeting.", "kind": "advice", "rationale": "You sit a lot."},
@@ -94,6 +100,7 @@ def case() -> Iterator[Case]:
     os.environ["LITELLM_MODE"] = "PRODUCTION"
     import litellm
 
+    close: Callable[[], Any] = vars(litellm)["close_litellm_async_clients"]
     asked, seen, parameters = PROMPT.render(context(), N), context(), PROMPT.parameters
     loop = asyncio.new_event_loop()
 
@@ -150,7 +157,7 @@ def case() -> Iterator[Case]:
             _check(measured)
             yield measured
         finally:
-            loop.run_until_complete(litellm.close_litellm_async_clients())
+            loop.run_until_complete(close())
             loop.close()
 
 

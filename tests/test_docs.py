@@ -85,7 +85,7 @@ def test_readme_quotes_the_measurements_as_they_were_taken() -> None:
 
 
 def test_there_are_examples() -> None:
-    assert len(examples()) == 2
+    assert len(examples()) == 4
 
 
 _SESSION = re.compile(r"```sh\n(.*?)```(?:\s+```text\n(.*?)```)?", re.DOTALL)

@@ -505,3 +505,27 @@ def test_a_forward_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPa
         assert complete(model).text == GOOD
         assert failure(model).code == "rejected"
     assert len(proxy.received) == 2
+
+
+def test_an_odd_answer_is_quoted_nowhere() -> None:
+    """Pydantic would warn of it on standard error, with the text."""
+    body = json.dumps({"choices": [{"index": 0, "message": {"role": "assistant", "content": [{"text": "secret"}]}}]})
+    code = f"""
+import asyncio, sys
+from tips.llm.gateway import complete
+from tips.llm.models import Model
+from tips.prompts.registry import prompts
+prompt = prompts()["v1"]
+try:
+    asyncio.new_event_loop().run_until_complete(
+        complete(Model("m", sys.argv[1] + "/v1", "k"), prompt.render({{}}, 1), prompt.parameters, 20)
+    )
+except Exception as error:
+    print(type(error).__name__)
+"""
+    with ModelServer(Reply(body=body.encode())) as server:
+        environment = {"PYTHONPATH": str(ROOT / "layers/shared"), "NO_PROXY": "127.0.0.1"}
+        command = [sys.executable, "-c", code, server.url]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        assert len(server.received) == 1
+    assert "secret" not in done.stdout + done.stderr

@@ -17,12 +17,15 @@ from devstack.ttl import expire
 from tests.requests import stats
 from tips.bandit.learning import LoggedSchema, UserLearning
 from tips.features.prompt_arms import prompt_schema, prompt_situation
+from tips.features.similarity import signature
 from tips.features.vectors import Candidate
 from tips.prompts.registry import prompts
 from tips.state import keys, prompt_counts
+from tips.state.generation_memory import GenerationMemory
 from tips.state.generations import Generation, generation_item, read_generation
 from tips.state.learning import read_learning
 from tips.state.prompt_counts import PromptCounts
+from tips.state.shared_knowledge import SharedKnowledge
 from tips.state.table import Table
 
 VERSIONS = tuple(prompts())
@@ -175,6 +178,18 @@ def test_a_tip_that_was_never_shown_teaches_nothing(world: World) -> None:
     assert world.counts() == PromptCounts(shown=1)
     world.react(decision_id, reward=0.5)
     assert world.counts() == PromptCounts(1, 1, 1, 0.5, 0.25)
+
+
+def test_what_a_deferred_tip_says_counts_once_it_is_shown(world: World) -> None:
+    memory = GenerationMemory(world.client, SharedKnowledge(0, 20, (SCHEMA,)))
+    generation = world.generation()
+    decision_id = world.shown(generation, defer=True)
+    assert memory.recently_shown("anna") == []
+    world.score.call("POST", "/activate", {"user_id": "anna", "decision_id": decision_id})
+    assert memory.recently_shown("anna") == [signature("Take a walk around the block before you decide.")]
+    (item,) = (item for item in world.table.items() if item["sk"]["S"].startswith("X#"))
+    assert int(item["ttl"]["N"]) > time.time() + 80 * DAY_SEC
+    assert "walk" not in repr(world.table.items())
 
 
 @pytest.mark.parametrize("change", [{"generation_id": None}, {"prompt_version": None}])

@@ -10,6 +10,7 @@ import logging
 import math
 import os
 import socket
+import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -89,6 +90,8 @@ def load() -> ModuleType:
     # Their log lines quote prompts and answers, whatever LITELLM_LOG or OPENAI_LOG ask for.
     for name in ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy", "openai", "httpx", "httpcore"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
+    # Pydantic's warning about an answer that is not as it should be quotes the answer.
+    warnings.filterwarnings("ignore", message="Pydantic serializer warnings")
     _make_a_first_call(litellm)
     return litellm
 

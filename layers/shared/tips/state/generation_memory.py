@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from tips import telemetry
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 RECENT = 50
 """How many of the tips a person was shown last no new one may be too like."""
+_LOOKED_AT = 4 * RECENT
+"""Among which may be tips of deferred decisions, which nobody has seen."""
 _PAUSE_SEC = 5.0
 
 
@@ -86,15 +89,15 @@ class GenerationMemory:
         """Return what the person's last `RECENT` tips said, newest first; nothing when the table does not answer."""
         prefix = keys.SHOWN_TEXT_PREFIX
         try:
-            items = self._table.query(keys.generation(user_id), prefix, prefix + "~", limit=RECENT)
-            found = [shown_signature(item) for item in items]
+            items = self._table.query(keys.generation(user_id), prefix, prefix + "~", limit=_LOOKED_AT, page=RECENT)
+            shown = (one for item in items if (one := shown_signature(item)) is not None)
+            return list(islice(shown, RECENT))
         except (TableUnavailable, WriteConflict):
             self._away("RecentTipsNotRead")
             return []
         except (ValueError, LookupError, TypeError):
             telemetry.count("RecentTipsNotRead")
             return []
-        return [one for one in found if one is not None]
 
     def remember(self, generation: Generation) -> bool:
         """Store a generation unless the person was erased. Returns whether it is stored."""

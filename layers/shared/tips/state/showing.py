@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from tips.state.decision_codec import RememberedDecision
     from tips.state.table import Item
 
+_WAITING_SEC = 2 * keys.DAY_SEC
+"""How long a deferred decision may wait and its tip still be known as shown; most are never shown."""
 _WRITTEN = ("llm", "advice", "fallback")
 """Sources of tips that somebody wrote as tips; other sources are people's own tasks, which may come again."""
 
@@ -26,7 +28,7 @@ def items(remembered: RememberedDecision, content: str | None) -> list[Item]:
     if content and _is_written(remembered):
         text = _text_item(remembered) | {"signature": {"B": pack_signature(signature(content))}}
         if remembered.decision.deferred:
-            text["waiting"] = {"BOOL": True}
+            text |= {"waiting": {"BOOL": True}, "ttl": _expiry(remembered, _WAITING_SEC)}
         found.append(text)
     return found
 
@@ -70,9 +72,12 @@ def _is_written(remembered: RememberedDecision) -> bool:
 
 
 def _text_item(remembered: RememberedDecision) -> Item:
-    decided_at = keys.decided_at_us(remembered.decision_id) // 1_000_000
     return {
         "pk": {"S": keys.generation(remembered.decision.user_id)},
         "sk": {"S": keys.shown_text(remembered.decision_id)},
-        "ttl": {"N": str(decided_at + keys.DECISION_TTL_SEC)},
+        "ttl": _expiry(remembered, keys.DECISION_TTL_SEC),
     }
+
+
+def _expiry(remembered: RememberedDecision, seconds: int) -> Item:
+    return {"N": str(keys.decided_at_us(remembered.decision_id) // 1_000_000 + seconds)}

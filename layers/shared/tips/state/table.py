@@ -108,15 +108,20 @@ class Table:
         named = [{kind: {"TableName": self.name, **write} for kind, write in one.items()} for one in writes]
         self._call("transact_write_items", TransactItems=named, named=False)
 
-    def query(self, pk: str, sk_from: str, sk_to: str, *, limit: int, index: str | None = None) -> Iterator[Item]:
-        """Yield up to `limit` live items whose sort key is in the range, greatest first."""
+    def query(
+        self, pk: str, sk_from: str, sk_to: str, *, limit: int, index: str | None = None, page: int | None = None
+    ) -> Iterator[Item]:
+        """Yield up to `limit` live items whose sort key is in the range, greatest first.
+
+        page: how many are read at once, for who may need few of them; else `limit`.
+        """
         sort_key = "sk" if index is None else "tip_key"
         arguments: dict[str, Any] = {
             "KeyConditionExpression": f"pk = :pk AND {sort_key} BETWEEN :from AND :to",
             "ExpressionAttributeValues": {":pk": {"S": pk}, ":from": {"S": sk_from}, ":to": {"S": sk_to}},
             "ScanIndexForward": False,
             "ConsistentRead": True,
-            "Limit": limit,
+            "Limit": page or limit,
         }
         if index is not None:
             arguments["IndexName"] = index

@@ -1,0 +1,143 @@
+"""`bench.generate` measures what it says: all sides make the same call, the floor imports the same modules."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench import cold_start, generate
+from bench.generate_tables import markdown
+from bench.instant_model import MODEL, InstantModel
+from bench.timing import Times, interleaved, more
+from devstack.template import ROOT
+from tips.llm.models import Model
+from tips.prompts.registry import prompts
+
+PROMPT = prompts()["v1"]
+
+
+def run(code: str) -> Any:
+    """Run code in a fresh process, where LiteLLM is as it comes, and return what it prints last."""
+    path = os.pathsep.join(map(str, (ROOT / "layers" / "shared", ROOT)))
+    environment = {**os.environ, "PYTHONPATH": path}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_all_sides_make_one_call_and_only_litellm_keeps_its_connection() -> None:
+    # That they send the same body and read the same answer is checked whenever it is measured.
+    opened = run(
+        "import json; from bench.gateway_case import case, connections\n"
+        "with case() as measured: opened = connections(measured)\n"
+        "print(json.dumps(opened))"
+    )
+    assert opened == {"direct": 0.0, "closed": 1.0, "gateway": 1.0, "written": 1.0}
+
+
+def test_another_body_is_not_measured() -> None:
+    said = run(
+        "import dataclasses, json; from bench import gateway_case\n"
+        "model = gateway_case.Model\n"
+        "gateway_case.Model = lambda name, base, key: model('another', base, key)\n"
+        "try:\n"
+        "    with gateway_case.case(): said = 'measured'\n"
+        "except RuntimeError as error: said = str(error)[:17]\n"
+        "print(json.dumps(said))"
+    )
+    assert said == "not the same call"
+
+
+def test_the_model_names_what_it_heard_and_what_it_costs() -> None:
+    import asyncio
+
+    from tips.llm import gateway
+
+    with InstantModel("[]") as server:
+        model = Model("tip-generator", f"{server.url}/v1", "key")
+        asked = PROMPT.render({}, 3)
+        answer = asyncio.run(gateway.complete(model, asked, PROMPT.parameters, 5.0))
+        heard = server.heard()
+        assert (heard.calls, heard.connections, heard.body["messages"]) == (1, 1, asked)
+        assert (answer.text, answer.model) == ("[]", MODEL)
+        assert answer.cost_usd is not None
+        assert answer.cost_usd > 0
+        assert server.heard().calls == 0
+
+
+def test_the_floor_imports_all_that_the_function_does_and_nothing_else() -> None:
+    app = cold_start.start("app")
+    floor = cold_start.start("floor", app.modules)
+    assert {"litellm", "openai", "fastapi", "botocore.session", "numpy"} <= set(app.modules)
+    assert not [name for name in app.modules if name.startswith("tips")]
+    assert set(floor.modules) == set(app.modules)
+    for one in (app, floor):
+        assert one.processor > 0
+        assert one.wall > 0
+
+
+def test_a_floor_that_imports_less_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(side: str, names: list[str] | tuple[str, ...] = ()) -> cold_start.Start:
+        return cold_start.Start(1.0, 1.0, ["litellm", "fastapi"] if side == "app" else ["fastapi"])
+
+    monkeypatch.setattr(cold_start, "start", start)
+    with pytest.raises(RuntimeError, match="litellm"):
+        cold_start.cold_starts(rounds=1)
+
+
+def test_imports_are_compared_round_by_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[str] = []
+
+    def start(side: str, names: list[str] | tuple[str, ...] = ()) -> cold_start.Start:
+        begun.append(side)
+        slow = 1 + len(begun) // 4  # the machine gets slower
+        return cold_start.Start({"app": 3.0, "floor": 2.0, "imports": 1.0}[side] * slow, 1.0, ["litellm"])
+
+    monkeypatch.setattr(cold_start, "start", start)
+    measured = cold_start.cold_starts(rounds=1)
+    # One to learn the modules, a round to warm up, and the one that counts, in the other order.
+    assert begun == ["app", "imports", "floor", "app", "app", "floor", "imports"]
+    rows = {row["name"]: row for row in measured["rows"]}
+    assert rows["app"]["ratio"] == 1.0
+    assert (rows["floor"]["ms"], rows["floor"]["ratio"]) == (4.0, 1.5)
+    assert (rows["imports"]["ms"], rows["imports"]["ratio"]) == (2.0, 3.0)
+
+
+def test_differences_are_taken_round_by_round() -> None:
+    times, base = Times([3000.0, 9000.0, 5000.0], [2000.0] * 3), Times([2000.0, 8000.0, 3000.0], [1500.0] * 3)
+    assert more(times, base) == {"more_ms": 1.0, "low": 1.0, "high": 1.5, "processor": 0.5}
+
+
+def test_what_comes_between_is_off_the_clock() -> None:
+    done: list[str] = []
+    times = interleaved({"a": lambda: None}, rounds=1, per_round=3, between=lambda: done.append(str(sum(range(10**5)))))
+    assert len(done) == 6
+    assert times["a"].median() < 500  # a hundredth of a second is what it took in between, three times
+
+
+@pytest.mark.long
+def test_a_quick_run_reports_all_that_the_tables_need(tmp_path: Path) -> None:
+    out = tmp_path / "generate.json"
+    path = os.pathsep.join(map(str, (ROOT / "layers" / "shared", ROOT)))
+    command = [sys.executable, "-m", "bench.generate", "--quick", "--out", str(out)]
+    done = subprocess.run(
+        command, env={**os.environ, "PYTHONPATH": path}, stdout=subprocess.PIPE, text=True, check=True
+    )
+    result = json.loads(out.read_text())
+    calls = {row["name"]: row for row in result["calls"]}
+    assert list(calls) == ["direct", "closed", "gateway", "written"]
+    assert calls["direct"]["more_ms"] == 0.0
+    for row in calls.values():
+        assert row["low"] <= row["more_ms"] <= row["high"]
+    assert result["call_bar"] == {"more_ms": generate.MORE_MS, "met": calls["gateway"]["more_ms"] <= generate.MORE_MS}
+    starts = {row["name"]: row for row in result["import"]["rows"]}
+    assert list(starts) == ["app", "floor", "imports"]
+    assert result["import"]["modules"] > 1000
+    met = starts["floor"]["ratio"] <= generate.IMPORT_RATIO
+    assert result["import_bar"] == {"ratio": generate.IMPORT_RATIO, "met": met}
+    assert markdown(result) in done.stdout
