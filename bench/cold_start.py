@@ -16,7 +16,7 @@ from devstack.events import REGION
 ROOT = Path(__file__).resolve().parents[1]
 OURS = ("app", "tips")
 SIDES = ("app", "floor", "imports")
-"""app: `import app`; imports: the same modules; floor: those, a first call through LiteLLM and a client for DynamoDB."""
+"""app: `import app`; imports: the same modules; floor: those, a first call by LiteLLM and a client for DynamoDB."""
 
 
 def environment() -> dict[str, str]:

@@ -72,6 +72,8 @@ class _Open:
     def succeeded(self, model: str) -> None:
         """Keep nothing."""
 
+    released = succeeded
+
     def failed(self, model: str) -> None:
         raise RuntimeError(f"{model} failed")
 

@@ -6,17 +6,23 @@ python -m bench.instant_model < ANSWER.json: prints its port, then serves until 
 
 from __future__ import annotations
 
-import asyncio
 import json
+import socket
 import subprocess
 import sys
+import threading
 import urllib.request
+from contextlib import suppress
 from dataclasses import asdict, dataclass
+from io import BufferedIOBase
 from pathlib import Path
 from typing import Any, Self
 
 MODEL = "gpt-4o-mini"
 """What it says it is: a model that LiteLLM has a price of, so that each call is priced."""
+
+THREADS = 16
+"""Connections at once. The threads are there before: starting one would be time of the call's."""
 
 
 @dataclass(frozen=True)
@@ -66,26 +72,34 @@ class _Server:
         self._answers = {keep: _http(completion, keep) for keep in (True, False)}
         self._calls = self._connections = 0
         self._body = b"{}"
+        self._listening = socket.create_server(("127.0.0.1", 0), backlog=THREADS)
+        self.port = self._listening.getsockname()[1]
 
-    async def serve_one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def serve(self) -> None:
+        while True:
+            connection, _ = self._listening.accept()
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            with connection, connection.makefile("rb") as stream, suppress(ConnectionError):
+                self._serve_one(connection, stream)
+
+    def _serve_one(self, connection: socket.socket, stream: BufferedIOBase) -> None:
         kept, first = True, True
-        while kept and (request := await reader.readline()):
+        while kept and (request := stream.readline()):
             method, path, _ = request.split(b" ", 2)
             length, kept = 0, not path.startswith(b"/closing")
-            while (line := (await reader.readline()).rstrip().lower()) != b"":
+            while (line := stream.readline().rstrip().lower()) != b"":
                 name, _, value = line.partition(b":")
                 if name == b"content-length":
                     length = int(value)
                 elif name == b"connection":
                     kept = kept and value.strip() != b"close"
-            body = await reader.readexactly(length)
+            body = stream.read(length)
             if method == b"POST":
                 self._calls, self._connections = self._calls + 1, self._connections + first
                 self._body, first = body, False
-                writer.write(self._answers[kept])
+                connection.sendall(self._answers[kept])
             else:
-                writer.write(self._report())
-        writer.close()
+                connection.sendall(self._report())
 
     def _report(self) -> bytes:
         heard = Heard(self._calls, self._connections, json.loads(self._body))
@@ -98,13 +112,9 @@ def _http(body: bytes, keep: bool) -> bytes:
     return "\r\n".join((*lines, f"Connection: {'keep-alive' if keep else 'close'}", "", "")).encode() + body
 
 
-async def _main() -> None:
-    server = _Server(json.loads(sys.stdin.readline()))
-    listening = await asyncio.start_server(server.serve_one, "127.0.0.1", 0)
-    print(listening.sockets[0].getsockname()[1], flush=True)
-    # Its end is waited for in a thread, which does not hold up the loop.
-    await asyncio.to_thread(sys.stdin.read)
-
-
 if __name__ == "__main__":
-    asyncio.run(_main())
+    server = _Server(json.loads(sys.stdin.readline()))
+    for _ in range(THREADS):
+        threading.Thread(target=server.serve, daemon=True).start()
+    print(server.port, flush=True)
+    sys.stdin.read()

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -113,11 +114,17 @@ def test_differences_are_taken_round_by_round() -> None:
     assert more(times, base) == {"more_ms": 1.0, "low": 1.0, "high": 1.5, "processor": 0.5}
 
 
-def test_what_comes_between_is_off_the_clock() -> None:
-    done: list[str] = []
-    times = interleaved({"a": lambda: None}, rounds=1, per_round=3, between=lambda: done.append(str(sum(range(10**5)))))
-    assert len(done) == 6
-    assert times["a"].median() < 500  # a hundredth of a second is what it took in between, three times
+def test_what_comes_between_is_off_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0]
+
+    def passes(microseconds: int) -> None:
+        now[0] += microseconds * 1000
+
+    monkeypatch.setattr(time, "perf_counter_ns", lambda: now[0])
+    monkeypatch.setattr(time, "thread_time_ns", lambda: now[0])
+    times = interleaved({"a": lambda: passes(5)}, rounds=2, per_round=3, between=lambda: passes(1000))
+    assert times["a"] == Times([5.0, 5.0], [5.0, 5.0])
+    assert now == [9 * 1_005_000]
 
 
 @pytest.mark.long

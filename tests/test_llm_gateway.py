@@ -510,7 +510,7 @@ def test_a_forward_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPa
 def test_an_odd_answer_is_quoted_nowhere() -> None:
     """Pydantic would warn of it on standard error, with the text."""
     body = json.dumps({"choices": [{"index": 0, "message": {"role": "assistant", "content": [{"text": "secret"}]}}]})
-    code = f"""
+    code = """
 import asyncio, sys
 from tips.llm.gateway import complete
 from tips.llm.models import Model
@@ -518,7 +518,7 @@ from tips.prompts.registry import prompts
 prompt = prompts()["v1"]
 try:
     asyncio.new_event_loop().run_until_complete(
-        complete(Model("m", sys.argv[1] + "/v1", "k"), prompt.render({{}}, 1), prompt.parameters, 20)
+        complete(Model("m", sys.argv[1] + "/v1", "k"), prompt.render({}, 1), prompt.parameters, 20)
     )
 except Exception as error:
     print(type(error).__name__)

@@ -72,6 +72,9 @@ class Breakers:
         self.told.append(("refused", model))
         self.open.add(model)
 
+    def released(self, model: str) -> None:
+        """Tells nothing of the model."""
+
     def retry_after_sec(self, model: str) -> int:
         return 42
 

@@ -15,18 +15,23 @@ from ulid import ULID
 from devstack.events import envelope, jetstream_batch
 from devstack.ttl import expire
 from tests.requests import stats
-from tips.bandit.learning import LoggedSchema, UserLearning
+from tips.bandit.learning import LoggedSchema, SchemaLearning, UserLearning
+from tips.bandit.statistics import Statistics
+from tips.errors import ConditionNotMet
 from tips.features.prompt_arms import prompt_schema, prompt_situation
 from tips.features.similarity import signature
 from tips.features.vectors import Candidate
 from tips.prompts.registry import prompts
-from tips.state import keys, prompt_counts
+from tips.state import decisions, keys, prompt_counts, teaching
+from tips.state.arms import read_arms
+from tips.state.decision_codec import read_decision
 from tips.state.generation_memory import GenerationMemory
 from tips.state.generations import Generation, generation_item, read_generation
-from tips.state.learning import read_learning
+from tips.state.learning import pack_statistics, read_learning, unpack_statistics
 from tips.state.prompt_counts import PromptCounts
 from tips.state.shared_knowledge import SharedKnowledge
 from tips.state.table import Table
+from tips.state.teaching import LearningRules
 
 VERSIONS = tuple(prompts())
 SCHEMA = prompt_schema(VERSIONS)
@@ -314,3 +319,69 @@ def test_counts_are_spread_over_items_by_person(world: World) -> None:
     assert len(items) > 2
     assert world.counts() == PromptCounts(6, 6, 6, 0.6, 0.06)
     assert not [item for item in world.table.items() if item["pk"]["S"].startswith("C#SHOWN#")]
+
+
+def test_a_tip_that_stood_in_is_no_versions(world: World) -> None:
+    generation = written()  # a fallback is not logged
+    tip = {"id": "t", "source": "fallback", "prompt_version": "v1", "generation_id": generation.generation_id}
+    answer = world.score.call("POST", "/score", {"user_id": "anna", "candidates": [tip]})
+    assert world.counts("v1") == PromptCounts()
+    world.react(answer.json["decision_id"], reward=1.0)
+    assert world.counts("v1") == PromptCounts()
+
+
+def test_a_version_of_any_name_is_counted_apart_from_waits(world: World) -> None:
+    tip = {"id": "t", "prompt_version": "W#x", "generation_id": str(ULID())}
+    world.score.call("POST", "/score", {"user_id": "anna", "candidates": [tip]})
+    (marker,) = (item for item in world.table.items() if item["pk"]["S"].startswith("C#SHOWN"))
+    assert not marker["sk"]["S"].startswith(keys.WAIT_PREFIX), "its end would be taken for that of a reward wait"
+
+
+def test_a_lesson_that_was_on_its_way_when_all_was_reset_is_not_learned(world: World) -> None:
+    generation = written()
+    decision_id = world.shown(generation)
+    world.react(decision_id, reward=0.5)  # of tips it is learned; of versions not, because nothing is logged yet
+    world.client.put(generation_item(generation))
+    item = world.client.get(keys.user("anna"), keys.decision(decision_id))
+    assert item is not None
+    before = read_decision(item)
+    known = read_learning(world.client.get(*keys.learning("anna")))
+    arms = read_arms(world.client, before.decision, world.client.get(*keys.arms("anna")))
+    writes, moves = teaching.change(before, before, known, arms, LearningRules(), time.time_ns() // 1000)
+    assert not moves
+    world.score.call("POST", "/reset/anna")
+    with pytest.raises(ConditionNotMet):
+        world.client.transact(writes)
+    assert world.learned().schemas == {}
+
+
+def test_a_reaction_that_turns_out_late_is_taken_back(world: World) -> None:
+    decision_id = world.shown(world.generation(), defer=True)
+    now = time.time()
+    world.react(decision_id, reward=1.0)
+    assert world.counts() == PromptCounts(1, 1, 1, 1.0, 1.0)
+    (remembered,) = decisions.newest(world.client, "anna", 1)
+    early = replace(remembered, activated_at=round((now - 3 * DAY_SEC) * 1e6))
+    known = read_learning(world.client.get(*keys.learning("anna")))
+    arms = read_arms(world.client, remembered.decision, world.client.get(*keys.arms("anna")))
+    writes, _ = teaching.change(remembered, early, known, arms, LearningRules(), time.time_ns() // 1000)
+    world.client.transact(writes)
+    assert world.counts() == PromptCounts()
+    np.testing.assert_allclose(world.learned().schemas[SCHEMA.hash].statistics.rx, 0.0, atol=1e-12)
+
+
+def test_many_versions_make_no_large_item() -> None:
+    versions = tuple(f"v{number}" for number in range(40))
+    schema = prompt_schema(versions)
+    statistics = Statistics.empty(schema.dimension)
+    rng = np.random.default_rng(1)
+    for version in versions:
+        for hour in range(10):
+            X = schema.encode(prompt_situation(hour, 2, {}, 5), [Candidate(prompt_version=version)])
+            statistics = statistics.learn(X[0], 0, None, float(rng.uniform(-1, 1)))
+    learned = SchemaLearning(statistics, schema.name, schema.names, 0)
+    packed = pack_statistics(learned)
+    assert len(packed) < 40_000
+    back = unpack_statistics(packed)
+    assert back.statistics.xx.tolist() == statistics.xx.tolist()
+    assert back.statistics.rx.tolist() == statistics.rx.tolist()

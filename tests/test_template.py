@@ -121,7 +121,7 @@ def test_a_function_reaches_only_the_partitions_of_its_role(name: str) -> None:
         ("GenerateFunction", "C#PRIOR", {"GetItem", "BatchGetItem"}),
         ("GenerateFunction", "C#PROMPTS#*", {"GetItem", "BatchGetItem"}),
         ("GenerateFunction", "C#SHOWN#*", {"Query"}),
-        ("GenerateFunction", "C#CAP#*", {"Query", "PutItem", "UpdateItem", "DeleteItem"}),
+        ("GenerateFunction", "C#CAP#*", {"Query", "PutItem", "UpdateItem"}),
     ],
 )
 def test_outside_a_users_own_state_a_function_may_do_only_this(name: str, pattern: str, actions: set[str]) -> None:

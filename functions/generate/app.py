@@ -19,15 +19,17 @@ from tips.contracts.generation import (
     PromptStats,
     PromptStatsResponse,
 )
+from tips.errors import InvalidField
 from tips.generating import Generator
 from tips.http import create_app, create_handler
 from tips.llm import gateway, tracing
 from tips.prompts import registry
 from tips.settings import Settings
 from tips.state import prompt_counts
+from tips.state.table import Table
 
-_ANSWERING_SEC = 0.5
-"""What is kept of Lambda's remaining time for the answer itself."""
+_ANSWERING_SEC = 1.5
+"""What is kept of Lambda's remaining time for what follows the last call of a model: the table, and the answer."""
 _ERROR = 0.05
 """How often an interval of `/prompts/stats` may miss."""
 
@@ -36,6 +38,7 @@ def build(settings: Settings) -> FastAPI:
     """Return the application under `settings`. Raises `ValueError` when they name no usable model address."""
     app = create_app("oO tips: generate", __version__)
     generator = Generator(settings)
+    counting = Table(settings, settings.table_deadline_ms)  # over everybody: nobody waits for it to show a tip
 
     @app.post("/generate")
     async def generate(body: GenerateRequest, request: Request) -> GenerateResponse:
@@ -66,7 +69,7 @@ def build(settings: Settings) -> FastAPI:
     @app.get("/prompts/stats")
     async def stats() -> PromptStatsResponse:
         """Tell what reactions say of each version, over all people."""
-        counts = prompt_counts.read(generator.table, tuple(registry.prompts()))
+        counts = prompt_counts.read(counting, tuple(registry.prompts()))
         return PromptStatsResponse(
             confidence=1 - _ERROR,
             versions=[
@@ -86,6 +89,10 @@ def build(settings: Settings) -> FastAPI:
     async def health() -> GenerateHealth:
         """Tell whether tips can be written, and by which model."""
         model = generator.models[0].name if generator.models else None
+        try:
+            registry.select(None, None, settings.default_prompt_version, {})
+        except InvalidField:
+            return GenerateHealth(ok=False, version=__version__, model=model)
         return GenerateHealth(ok=model is not None, version=__version__, model=model)
 
     return app

@@ -44,15 +44,16 @@ class Generator:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self.models = resolve_models(settings)
-        self.table = Table(settings, settings.generate_table_budget_ms)
+        self._table = Table(settings, settings.generate_table_budget_ms)
         shared = SharedKnowledge(settings.configuration_cache_sec, settings.prior_strength_max, (SCHEMA,))
-        self.memory = GenerationMemory(self.table, shared)
+        self.memory = GenerationMemory(self._table, shared)
         self._chooser = PromptChooser(shared, settings.min_explore)
-        self._caps = Caps(self.table, settings)
+        self._caps = Caps(self._table, settings)
 
     async def generate(self, request: GenerateRequest, remaining_sec: float) -> GenerateResponse:
         """Return up to `n` tips within `remaining_sec`. Raises a `ServiceError` where there can be none."""
         started = time.monotonic()
+        deadline = started + min(self._settings.litellm_total_timeout, remaining_sec)
         if not self.models:
             raise ModelNotConfigured("no model is configured: set LITELLM_URL or LITELLM_MODEL")
         settings, now = self._settings, datetime.now(UTC)
@@ -70,23 +71,23 @@ class Generator:
                 context,
                 request.n,
                 self.models,
-                breaker=TableBreaker(self.table, names, known.breakers),
+                breaker=TableBreaker(self._table, names, known.breakers),
                 budget=self._caps.budget(request.user_id, now.timestamp()),
                 recent=self.memory.recently_shown(request.user_id) if names and known.known else (),
                 try_sec=settings.litellm_try_timeout,
-                total_sec=min(settings.litellm_total_timeout, remaining_sec),
+                total_sec=deadline - time.monotonic(),
                 fallback=settings.generate_fallback,
                 cap_fallback=settings.cap_fallback,
             )
         except ServiceError as error:
             made = error.__cause__.written if isinstance(error.__cause__, NoTips) else None
             numbers = {"generation_id": generation_id, "prompt_version": prompt.version, "code": error.code}
-            _report("not generated", numbers, made, started)
+            _report("not generated", numbers, made, started, deadline)
             raise
         logged = not (written.fallback or known.erased) and self.memory.remember(replace(choice, model=written.model))
         answer = _answer(written, choice, logged)
         numbers = answer.model_dump(exclude={"candidates"}) | {"candidates": len(answer.candidates)}
-        _report("generated", numbers, written, started)
+        _report("generated", numbers, written, started, deadline)
         return answer
 
 
@@ -119,8 +120,11 @@ def _answer(written: Written, choice: Generation, logged: bool) -> GenerateRespo
     )
 
 
-def _report(message: str, numbers: Mapping[str, Any], written: Written | None, started: float) -> None:
-    """Log and trace a request: numbers, names and codes, and nothing that anybody wrote."""
+def _report(message: str, numbers: Mapping[str, Any], written: Written | None, started: float, deadline: float) -> None:
+    """Log and trace a request: numbers, names and codes, and nothing that anybody wrote.
+
+    Tracing may take what is left until the deadline, and half a second.
+    """
     telemetry.count("Generations")
     said = {**numbers, "latency_ms": round((time.monotonic() - started) * 1000)}
     if written is not None:
@@ -128,4 +132,4 @@ def _report(message: str, numbers: Mapping[str, Any], written: Written | None, s
         if written.fallback:
             telemetry.count("GenerationFallbacks")
     telemetry.logger.info(message, extra=said)
-    tracing.trace(said, () if written is None else written.calls)
+    tracing.trace(said, () if written is None else written.calls, max(0.0, deadline - time.monotonic()) + 0.5)

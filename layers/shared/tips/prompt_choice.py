@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from datetime import datetime
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,7 +14,7 @@ from tips import telemetry
 from tips.bandit.assignment import assign
 from tips.bandit.decision import draw
 from tips.bandit.igw_ucb import InverseGapUCB
-from tips.bandit.learning import LoggedSchema
+from tips.bandit.learning import LoggedSchema, UserLearning
 from tips.bandit.posterior import form_posterior
 from tips.features.clock import local_time
 from tips.features.prompt_arms import prompt_schema, prompt_situation
@@ -24,7 +26,9 @@ from tips.state.generations import Generation
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from tips.bandit.learning import UserLearning
+    from numpy.typing import NDArray
+
+    from tips.bandit.policy import Distribution, Parameters
     from tips.contracts.configuration import Configuration
     from tips.contracts.generation import GenerateRequest
     from tips.features.vectors import Situation
@@ -38,7 +42,7 @@ SCHEMA = prompt_schema(tuple(registry.prompts()))
 def select(request: GenerateRequest, default: str | None, configuration: Configuration, now: datetime) -> Selection:
     """Return the versions that a request may get. default: DEFAULT_PROMPT_VERSION. Raises `InvalidField`."""
     aliases: Mapping[str, str] = dict(configuration.prompt_aliases.items())
-    arm = _arm(configuration, request.user_id, now)
+    arm = None if request.prompt_version else _arm(configuration, request.user_id, now)
     selection = registry.select(request.prompt_version, arm, default, aliases)
     if selection.stale_alias is not None:
         telemetry.count("UnknownPromptAlias")
@@ -49,7 +53,8 @@ def situation_of(request: GenerateRequest, now: datetime) -> Situation:
     """Return the context in which a version is chosen. Raises `InvalidField` for an unknown time zone."""
     given = request.context
     hour, day = local_time(given.hour_of_day, given.day_of_week, given.timezone, now)
-    return prompt_situation(hour, day, request.profile_features or {}, len(given.tasks or ()))
+    tasks = None if given.tasks is None else len(given.tasks)
+    return prompt_situation(hour, day, request.profile_features or {}, tasks)
 
 
 class PromptChooser:
@@ -84,8 +89,12 @@ class PromptChooser:
         if selection.auto:
             prior = self._shared.prior(SCHEMA)
             now_us = keys.decided_at_us(generation_id)
-            posterior = form_posterior(learning.statistics(SCHEMA).as_of(now_us), prior)
-            distribution, parameters = self._policy.distribution(X, posterior)
+            try:
+                distribution, parameters = self._distribution(X, learning, now_us)
+            except (ArithmeticError, ValueError):
+                # What is stored of this person can be read, but no belief can be formed from it.
+                telemetry.count("PromptLearningUnreadable")
+                distribution, parameters = self._distribution(X, UserLearning(), now_us)
             chosen = replace(
                 chosen,
                 propensity=distribution.propensity.tolist(),
@@ -99,6 +108,15 @@ class PromptChooser:
             )
         drawn = draw(np.array(chosen.propensity), generation_id)
         return selection.prompts[drawn], replace(chosen, version=versions[drawn], vector=X[drawn].tolist())
+
+    def _distribution(
+        self, X: NDArray[np.float64], learning: UserLearning, now_us: int
+    ) -> tuple[Distribution, Parameters]:
+        posterior = form_posterior(learning.statistics(SCHEMA).as_of(now_us), self._shared.prior(SCHEMA))
+        distribution, parameters = self._policy.distribution(X, posterior)
+        if not all(map(math.isfinite, chain(distribution.score.tolist(), distribution.propensity.tolist()))):
+            raise ArithmeticError("no probabilities")
+        return distribution, parameters
 
 
 def _arm(configuration: Configuration, user_id: str, now: datetime) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Sequence
 from datetime import datetime
 from itertools import combinations
@@ -77,7 +78,8 @@ class Configuration(_Document):
     active_policy: Name | None = None
     shadows: Annotated[list[Name], Field(max_length=MAX_SHADOWS)] = []
     experiments: Annotated[list[Experiment], Field(max_length=MAX_EXPERIMENTS)] = []
-    prompt_aliases: dict[PromptAlias, Name] = {}
+    # Left out when empty, so that a version of this service that knows no aliases can read the rest.
+    prompt_aliases: Annotated[dict[PromptAlias, Name], Field(exclude_if=operator.not_)] = {}
     """Prompt version by alias; one that is not here stands for what the prompt registry says."""
 
     @field_validator("shadows")

@@ -18,8 +18,8 @@ SCHEMA_NAME = "prompts-v1"
 TASK_COUNT = "task_count"
 
 
-def prompt_situation(hour: float | None, day: float | None, profile: Features, task_count: int) -> Situation:
-    """Return the situation that the schema reads: the number of tasks stands among the profile's features."""
+def prompt_situation(hour: float | None, day: float | None, profile: Features, task_count: int | None) -> Situation:
+    """Return the situation that the schema reads: the number of tasks, if known, stands among the profile."""
     return Situation(hour, day, {**profile, TASK_COUNT: task_count})
 
 

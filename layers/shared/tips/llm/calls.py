@@ -68,11 +68,9 @@ class Calls:
         expected = gateway.estimate(model, messages, self.prompt.parameters.max_tokens)
         try:
             booking = self.budget.book(expected.tokens, expected.usd)
-        except CapReached:
-            self.failures.append((model.name, "cap_reached"))
-            raise
-        except TableUnavailable:
-            self.failures.append((model.name, "cap_unknown"))
+        except (CapReached, TableUnavailable) as error:
+            self.breaker.released(model.name)
+            self.failures.append((model.name, "cap_reached" if isinstance(error, CapReached) else "cap_unknown"))
             raise
         used = expected  # a call that was cut short may be billed
         try:
@@ -118,6 +116,8 @@ class Calls:
             failure.retry_after_sec = failure.retry_after_sec or self.breaker.retry_after_sec(model.name)
         elif failure.answered:
             self.breaker.succeeded(model.name)
+        else:
+            self.breaker.released(model.name)
 
     def report(self) -> None:
         """Emit the metrics of the request, per model and prompt version; names and counts alone."""

@@ -109,9 +109,9 @@ def _read(item: Any) -> WrittenTip | TipCheck:
     kind = kind.strip().lower()
     if not _is_kind(kind):
         return "kind"
-    # A tip is not lost for a strange explanation, which is not shown either.
+    # A tip is not lost for a strange explanation.
     reason = one_line(rationale, MAX_RATIONALE) if isinstance(rationale, str) else ""
-    return WrittenTip(one_line(content, MAX_ANSWER), kind, reason or None)
+    return WrittenTip(one_line(content, MAX_ANSWER), kind, None if contact(reason) else reason or None)
 
 
 def _is_kind(kind: str) -> TypeGuard[TipKind]:

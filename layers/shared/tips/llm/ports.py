@@ -24,6 +24,10 @@ class Breaker(Protocol):
         """Open at once: the key is out of budget or refused."""
         ...
 
+    def released(self, model: str) -> None:
+        """Note that an admitted call told nothing of `model`, or was not made."""
+        ...
+
     def retry_after_sec(self, model: str) -> int:
         """Return the seconds until `model` may be asked again, at least 1."""
         ...

@@ -71,11 +71,11 @@ def load() -> ModuleType:
     return mlflow
 
 
-def trace(generation: Mapping[str, object], calls: Sequence[Call]) -> None:
+def trace(generation: Mapping[str, object], calls: Sequence[Call], wait_sec: float = LONGEST_WAIT_SEC) -> None:
     """Send one trace with a span per call, where `MLFLOW_TRACKING_URI` is set; raises nothing.
 
-    `generation` has numbers, names and codes, among them `latency_ms`. Takes at most `LONGEST_WAIT_SEC`, beside the
-    import the first time. A trace that is not stored by then is counted as `TraceFailed`.
+    `generation` has numbers, names and codes, among them `latency_ms`. Takes `wait_sec`, and at most
+    `LONGEST_WAIT_SEC`, beside the import the first time; a trace that is not stored by then is counted as `TraceFailed`.
     """
     global _pause_until, _running
     if not os.environ.get("MLFLOW_TRACKING_URI", "").strip():
@@ -96,7 +96,7 @@ def trace(generation: Mapping[str, object], calls: Sequence[Call]) -> None:
         load()
         _running = Thread(target=send, name="MLflow trace", daemon=True)
         _running.start()
-        _running.join(LONGEST_WAIT_SEC)
+        _running.join(min(wait_sec, LONGEST_WAIT_SEC))
         if _running.is_alive():
             failure.append("late")
         elif _complaints.heard:

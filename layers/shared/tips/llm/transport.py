@@ -7,9 +7,11 @@ import ssl
 from functools import cache
 from urllib.request import getproxies, proxy_bypass
 
+import httpcore
 import httpx
 
 from tips.llm.failures import Heard, error_codes, heard_of_this_call
+from tips.llm.streams import connect
 
 MAX_BODY = 1_000_000
 """Bytes of an answer that are read."""
@@ -38,35 +40,55 @@ class OneCallTransport(httpx.AsyncBaseTransport):
         heard.sent = True
         request.headers["Connection"] = "close"
         request.headers["Accept-Encoding"] = "identity"  # so that the bytes that are counted are those there are
-        verify = tls_context() if self._verify is True else self._verify
-        async with httpx.AsyncHTTPTransport(verify=verify, proxy=_proxy(request.url)) as connection:
-            try:
-                response = await connection.handle_async_request(request)
+        asked = _as_core(request)
+        try:
+            async with await self._connection(asked, _proxy(request.url)) as connection:
+                response = await connection.handle_async_request(asked)
                 heard.connected = True
-                heard.status = response.status_code
-                heard.headers = response.headers
-                body = await _read(response, _MAX_ERROR_BODY if response.is_error else MAX_BODY)
-            except httpx.TimeoutException:
-                heard.timed_out = True
-                raise
-            except httpx.TransportError as error:
-                heard.connected = heard.connected or not isinstance(error, httpx.ConnectError | httpx.ProxyError)
-                raise CallFailed("no answer, or one that was cut off", request=request) from None
-        if response.is_error:
+                heard.status = response.status
+                heard.headers = headers = httpx.Headers(response.headers)
+                is_error = response.status >= 400
+                body = await _read(response, _MAX_ERROR_BODY if is_error else MAX_BODY)
+        except httpcore.TimeoutException:
+            heard.timed_out = True
+            raise httpx.TimeoutException("no answer in time", request=request) from None
+        except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.ProxyError) as error:
+            heard.connected = heard.connected or not isinstance(error, httpcore.ConnectError | httpcore.ProxyError)
+            raise CallFailed("no answer, or one that was cut off", request=request) from None
+        if is_error:
             heard.codes = error_codes(body)
-            raise CallFailed(f"status {response.status_code}", request=request)
+            raise CallFailed(f"status {response.status}", request=request)
         heard.complete = True
         if len(body) > MAX_BODY:
             raise CallFailed("the answer is too long", request=request)
-        return httpx.Response(response.status_code, headers=response.headers, content=body)
+        return httpx.Response(response.status, headers=headers, content=body)
+
+    async def _connection(
+        self, request: httpcore.Request, proxy: httpcore.Proxy | None
+    ) -> httpcore.AsyncHTTP11Connection | httpcore.AsyncConnectionPool:
+        tls = tls_context() if self._verify is True else self._verify or httpx.create_ssl_context(verify=False)
+        if proxy is not None:
+            return httpcore.AsyncConnectionPool(tls, proxy)
+        return await connect(request.url.origin, tls, request.extensions.get("timeout", {}).get("connect"))
 
 
-async def _read(response: httpx.Response, limit: int) -> bytes:
+def _as_core(request: httpx.Request) -> httpcore.Request:
+    url = request.url
+    return httpcore.Request(
+        request.method,
+        httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path),
+        headers=request.headers.raw,
+        content=request.content,
+        extensions=request.extensions,
+    )
+
+
+async def _read(response: httpcore.Response, limit: int) -> bytes:
     """Return the body as it was sent, or something longer than `limit` of one that is longer."""
     body = b""
     try:
         async with asyncio.timeout(None) as reading:
-            async for chunk in response.aiter_raw():
+            async for chunk in response.aiter_stream():
                 body += chunk
                 if len(body) > limit:
                     # Ended from within, so that nothing under it is left half read: leaving the loop would do that.
@@ -83,10 +105,11 @@ def tls_context() -> ssl.SSLContext:
     return httpx.create_ssl_context()
 
 
-def _proxy(url: httpx.URL) -> str | None:
+def _proxy(url: httpx.URL) -> httpcore.Proxy | None:
     """Return the forward proxy that the environment names for `url`."""
     proxies = getproxies()
     proxy = proxies.get(url.scheme) or proxies.get("all")
     if not proxy or proxy_bypass(url.host):
         return None
-    return proxy if "://" in proxy else f"http://{proxy}"
+    named = httpx.Proxy(proxy if "://" in proxy else f"http://{proxy}")
+    return httpcore.Proxy(str(named.url), named.raw_auth, ssl_context=named.ssl_context)

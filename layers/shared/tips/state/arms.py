@@ -40,8 +40,10 @@ class Arms:
 
         reward: what the decision teaches, None for nothing yet; reacted: whether that is a reaction's.
         """
-        if self.generation is None or reward is None:
+        if self.generation is None:
             return had
+        if reward is None:
+            return None
         return PromptLesson(reward, reacted, self.learning.revision + 1 if had is None else had.learned_in)
 
     def writes(
@@ -58,9 +60,9 @@ class Arms:
         known: the person's learning of tips after the same reaction.
         """
         learning, writes = self.learning, []
-        if self.generation is not None and has is not None and has != had:
+        if self.generation is not None and has != had:
             writes += prompt_counts.moved(self.generation.version, user_id, had, has)
-            if had is None or had.reward != has.reward:
+            if had is None or has is None or had.reward != has.reward:
                 learning = taught(learning, self._lesson(self.generation, had, has), half_life, now, ())
         schema = known.schemas.get(CROSSED_V3.hash)
         line = preference_line(None if schema is None else replace(schema, statistics=schema.statistics.as_of(now)))
@@ -70,12 +72,12 @@ class Arms:
         return writes
 
     @staticmethod
-    def _lesson(generation: Generation, had: PromptLesson | None, has: PromptLesson) -> Lesson:
+    def _lesson(generation: Generation, had: PromptLesson | None, has: PromptLesson | None) -> Lesson:
         return Lesson(
             at=keys.decided_at_us(generation.generation_id),
             logged={generation.schema.hash: generation.logged},
             counted=(generation.schema,),
-            new=has.reward,
+            new=None if has is None else has.reward,
             old=None if had is None else had.reward,
             learned_in=None if had is None else had.learned_in,
         )

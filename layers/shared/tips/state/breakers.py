@@ -139,6 +139,14 @@ class TableBreaker:
 
         self._change(model, stop)
 
+    def released(self, model: str) -> None:
+        """Give the probe back, if this request holds it and has learned nothing: the next one may ask."""
+
+        def give_back(state: _State, now: float) -> _State:
+            return replace(state, probe=None, probe_until=0.0) if self._holds_probe(model, state) else state
+
+        self._change(model, give_back)
+
     def retry_after_sec(self, model: str) -> int:
         """Return whole seconds until the model may be asked again, at least 1."""
         return max(1, math.ceil(self._seen(model).free_at() - self._clock()))

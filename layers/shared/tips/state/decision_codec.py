@@ -242,9 +242,12 @@ def reactions_value(log: ReactionLog) -> Item:
         "learned": log.learned,
         "learned_in": log.learned_in,
     }
-    if log.prompt is not None:
-        document["prompt"] = [log.prompt.reward, log.prompt.reacted, log.prompt.learned_in]
     return {"S": json.dumps(document, ensure_ascii=False)}
+
+
+def prompt_value(lesson: PromptLesson | None) -> Item | None:
+    """An attribute of its own: a version of this service that knows nothing of it can read the reactions."""
+    return None if lesson is None else {"S": json.dumps([lesson.reward, lesson.reacted, lesson.learned_in])}
 
 
 def _read_reactions(item: Item) -> ReactionLog:
@@ -252,5 +255,5 @@ def _read_reactions(item: Item) -> ReactionLog:
         return ReactionLog()
     stored = json.loads(item["reactions"]["S"])
     reactions = tuple(Reaction(*row) for row in stored.pop("reactions"))
-    prompt = stored.pop("prompt", None)
-    return ReactionLog(reactions, **stored, prompt=None if prompt is None else PromptLesson(*prompt))
+    prompt = PromptLesson(*json.loads(item["prompt"]["S"])) if "prompt" in item else None
+    return ReactionLog(reactions, **stored, prompt=prompt)

@@ -21,6 +21,7 @@ WAIT_PREFIX = "W#"
 ARMS = "A"
 """What was learned of a person's prompt versions, and the line on preferences; in the partition `generation`."""
 SHOWN_TEXT_PREFIX = "X#"
+SHOWN_PREFIX = "V#"
 BREAKERS = "C#BREAKER"
 TIP_INDEX = "by-tip"
 BRIDGE_HEALTH = ("C#HEALTH", "bridge")
@@ -93,7 +94,7 @@ def prompt_counts(version: str, shard: int) -> tuple[str, str]:
 
 def prompt_shown(version: str, decision_id: str, shard: int) -> tuple[str, str]:
     """A showing of a version's tip that is not yet among its counts."""
-    return f"C#SHOWN#{shard:02}", f"{version}#{decision_id}"
+    return f"C#SHOWN#{shard:02}", f"{SHOWN_PREFIX}{version}#{decision_id}"
 
 
 def event(event_id: str) -> str:

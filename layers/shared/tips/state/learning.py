@@ -26,14 +26,17 @@ if TYPE_CHECKING:
 
     from tips.state.table import Item, Table
 
-_FORMAT = 3
+_FORMAT = 4
+_WITHOUT_DENSITY = 3
+"""The format before: floats alone, never compressed. It is still read."""
+_DENSE, _SPARSE = b"d", b"s"
 _HEADER = struct.Struct("<BHHQQdddqqq")
 """format, dimension, bytes of names, pulls, pulls without decision, cumulative reward, weight, rr, half-life, landmark,
 last update (microseconds)."""
 
 
 def pack_statistics(learned: SchemaLearning) -> bytes:
-    """Header, names, upper triangle of xx row by row, rx; all little-endian, floats as float64."""
+    """Header, names, density, upper triangle of xx row by row, rx; all little-endian, floats as float64."""
     statistics = learned.statistics
     dimension = len(statistics.rx)
     came_along = [[before, sorted(held)] for before, held in learned.came_along]
@@ -51,7 +54,23 @@ def pack_statistics(learned: SchemaLearning) -> bytes:
         statistics.landmark,
         learned.updated_at,
     )
-    return header + names + pack_floats(statistics.xx[np.triu_indices(dimension)]) + pack_floats(statistics.rx)
+    numbers = np.concatenate((statistics.xx[np.triu_indices(dimension)], statistics.rx))
+    floats = pack_floats(numbers)
+    # What was learned of one prompt version says nothing of another, so that most of a large matrix may be zero.
+    return header + names + (_SPARSE + zlib.compress(floats, 1) if _is_sparse(numbers) else _DENSE + floats)
+
+
+def _is_sparse(numbers: NDArray[np.float64]) -> bool:
+    return bool(np.count_nonzero(numbers) * 2 < len(numbers))
+
+
+def _numbers(data: bytes) -> NDArray[np.float64]:
+    if data[:1] not in (_DENSE, _SPARSE):
+        raise ValueError("statistics of unknown density")
+    try:
+        return unpack_floats(zlib.decompress(data[1:]) if data[:1] == _SPARSE else data[1:])
+    except zlib.error:
+        raise ValueError("statistics are damaged") from None
 
 
 def unpack_statistics(data: bytes) -> SchemaLearning:
@@ -61,11 +80,11 @@ def unpack_statistics(data: bytes) -> SchemaLearning:
         half_life, landmark, updated_at = times
     except struct.error:
         raise ValueError("statistics are cut short") from None
-    if version != _FORMAT:
+    if version not in (_FORMAT, _WITHOUT_DENSITY):
         raise ValueError(f"statistics of unknown format {version}")
     start = _HEADER.size + names_size
     schema_name, names, came_along = _unpack_names(data[_HEADER.size : start])
-    numbers = unpack_floats(data[start:])
+    numbers = unpack_floats(data[start:]) if version == _WITHOUT_DENSITY else _numbers(data[start:])
     triangle = d * (d + 1) // 2
     if len(numbers) != triangle + d or len(names) != d:
         raise ValueError(f"statistics of dimension {d} hold {len(numbers)} numbers and {len(names)} names")
@@ -162,11 +181,10 @@ def reset(table: Table, user_id: str, deadline_ms: float) -> int:
         if erased is not None or (ambiguous and known.epoch_at == at_us):
             return known.epoch
         cleared = replace(known, epoch=known.epoch + 1, epoch_at=at_us)
-        writes = [write(both[0], cleared), not_erased(user_id)]
-        if arms is not None:
-            prompts = replace(_without_schemas(arms), epoch=cleared.epoch, epoch_at=at_us)
-            writes.append(write(both[1], prompts))
-        bounded.transact(writes)
+        # Also where nothing was learned of prompt versions: a lesson on its way must find that it comes too late.
+        prompts = UserLearning() if arms is None else _without_schemas(arms)
+        prompts = replace(prompts, epoch=cleared.epoch, epoch_at=at_us)
+        bounded.transact([write(both[0], cleared), write(both[1], prompts), not_erased(user_id)])
         return cleared.epoch
 
     return retrying(table, deadline_ms, attempt)

@@ -93,7 +93,7 @@ def counted(remembered: RememberedDecision) -> list[dict[str, Any]]:
 def _marker_key(remembered: RememberedDecision) -> tuple[str, str] | None:
     tip = remembered.decision.candidates[remembered.decision.chosen]
     version = tip.get("prompt_version")
-    if version is None or tip.get("generation_id") is None:
+    if version is None or tip.get("generation_id") is None or tip.get("source") == "fallback":
         return None
     return keys.prompt_shown(version, remembered.decision_id, _shard(remembered.decision_id))
 
@@ -111,8 +111,8 @@ def read(table: Table, versions: Collection[str]) -> dict[str, PromptCounts]:
     waiting: Counter[str] = Counter()
     for shard in range(SHARDS):
         pk, _ = keys.prompt_shown("", "", shard)
-        for item in table.query(pk, "#", "~", limit=_MAX_SHOWN):
-            waiting[item["sk"]["S"].rpartition("#")[0]] += 1
+        for item in table.query(pk, keys.SHOWN_PREFIX, keys.SHOWN_PREFIX + "~", limit=_MAX_SHOWN):
+            waiting[item["sk"]["S"].removeprefix(keys.SHOWN_PREFIX).rpartition("#")[0]] += 1
     return {
         version: PromptCounts(
             shown=int(counts["settled"]) + waiting[version],

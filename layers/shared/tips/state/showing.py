@@ -1,7 +1,8 @@
 """What a decision leaves beside itself because its tip is shown: what it says, for `generate`, and a mark to count it.
 
-What it says is kept as a signature, which tells whether another text is alike, and never as the text. Both come with
-the decision, in its one write; of a deferred one they come to count when it is activated.
+What it says is kept as a signature, which is enough to tell whether another text is alike. It is no secret from who
+can read the table: much of a text can be put together again from its trigrams. Both come with the decision, in its one
+write; of a deferred one they come to count when it is activated.
 """
 
 from __future__ import annotations

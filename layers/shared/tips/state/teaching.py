@@ -14,7 +14,7 @@ from tips.bandit.forgetting import half_life_us
 from tips.bandit.learning import Lesson, Logged, UserLearning, taught
 from tips.bandit.registry import POLICIES, present_schemas
 from tips.state import keys, showing
-from tips.state.decision_codec import RememberedDecision, reactions_value
+from tips.state.decision_codec import RememberedDecision, prompt_value, reactions_value
 from tips.state.learning import write
 
 if TYPE_CHECKING:
@@ -46,8 +46,8 @@ def change(
 ) -> tuple[list[dict[str, Any]], bool]:
     """Return the transaction that makes `before` into `after`, and whether it moves the sums.
 
-    arms: what it may teach of prompt versions. Every part is conditional on nobody having written since `before`,
-    `learning` and `arms` were read.
+    arms: what it may teach of prompt versions. The decision, and of the learning what changes, are written on condition
+    that nobody has written them since they were read.
     """
     log = before.reactions
     reward, moves, prompt = None, False, log.prompt  # of an older epoch nothing is in the sums
@@ -107,6 +107,7 @@ def _lesson(decision: Decision, log: ReactionLog, reward: float | None) -> Lesso
 def _decision_write(before: RememberedDecision, after: RememberedDecision) -> dict[str, Any]:
     values = {
         "reactions": reactions_value(after.reactions),
+        "prompt": prompt_value(after.reactions.prompt),
         "shown_at": None if after.shown_at is None else {"N": str(after.shown_at)},
         "activated_at": None if after.activated_at is None else {"N": str(after.activated_at)},
         "rev": {"N": str(before.revision + 1)},
@@ -118,7 +119,9 @@ def _decision_write(before: RememberedDecision, after: RememberedDecision) -> di
                 "pk": {"S": keys.user(before.decision.user_id)},
                 "sk": {"S": keys.decision(before.decision_id)},
             },
-            "UpdateExpression": "SET " + ", ".join(f"{name} = :{name}" for name in present),
+            "UpdateExpression": "SET "
+            + ", ".join(f"{name} = :{name}" for name in present)
+            + (" REMOVE prompt" if values["prompt"] is None else ""),
             "ConditionExpression": "rev = :before",
             "ExpressionAttributeValues": {
                 ":before": {"N": str(before.revision)},
