@@ -48,6 +48,28 @@ def tip(content: Any = TEXT, kind: Any = "task", **more: Any) -> dict[str, Any]:
         ("example.io?x=1", "url"),
         ("tel:112", "url"),
         ("192.168.1.12:80", "url"),
+        ("bob@example\u3002com", "email"),
+        ("bob\uff20example\uff0ecom", "email"),
+        ("bob @ example . com", "email"),
+        ("bob at example dot com", "email"),
+        ("bob [at] example.org", "email"),
+        ("bob@exam\u200dple.com", "email"),
+        ("Call 91234567 today", "phone"),
+        ("555\u00b7123\u00b74567", "phone"),
+        ("555,123,4567", "phone"),
+        ("555_123_4567", "phone"),
+        ("555-123-4567ext12", "phone"),
+        ("12 34 56 78", "phone"),
+        ("Example.Com", "url"),
+        ("\uff45\uff58\uff41\uff4d\uff50\uff4c\uff45.\uff43\uff4f\uff4d", "url"),
+        ("example[.]com", "url"),
+        ("example dot com", "url"),
+        ("\u043f\u0440\u0438\u043c\u0435\u0440.\u0440\u0444", "url"),
+        ("xn--e1afmkfd.xn--p1ai", "url"),
+        ("example.shop", "url"),
+        ("localhost:8080", "url"),
+        ("[::1]:8080", "url"),
+        ("javascript:alert(1)", "url"),
     ],
 )
 def test_contacts_are_found_and_masked(text: str, kind: str) -> None:
@@ -71,6 +93,13 @@ def test_only_the_contact_is_masked() -> None:
         "Ship INV-2024-00123, ticket #12345678, order 1234567",
         "Node.js and README.md in main.py, e.g. this and/or that",
         "Do it today.It is late.So go",
+        "Bring 5.000-6.000 kcal, then 100-200-300-400 m intervals",
+        "Pomodoro 25-5-25-5-25-5-25-15, or 300/450/120/80",
+        "Scores 21-18 19-21 21-17, breath 4-7-8 4-7-8 4-7-8, count 1 2 3 4 5 6 7 8 9 10",
+        "The ISBN 978-3-16-148410-0, at 52.5200 13.4050 on 20261121",
+        "Version 10.15.7.123 of the tool, chapter 3.1.4.1",
+        "Look at [at] least three; Bob (at) the desk knows",
+        "Prices rose from 1.299,00 to 1.399,00 at the shop",
         "Mo-Fr 8-10 and 12-14, chapters 1-3, 5-7, 9-11",
         "Pay 1 250.50 EUR by 30.11. at ratio 3:4",
         "call 112 from the @home list",
@@ -220,14 +249,3 @@ def test_a_template_quotes_what_the_person_wrote() -> None:
     checked = check_template_tips(items)
     assert [good.content for good in checked.good] == ["Do “Call …” now, for two minutes.", one, other]
     assert checked.failed == {"duplicate": 1, "too_short": 1}
-
-
-def test_an_answer_of_thousands_is_looked_at_in_part() -> None:
-    items = [
-        tip(f"Take a walk of {number} minutes, then write {number * 7919 % 1000} words of the report.")
-        for number in range(5000)
-    ]
-    started = time.perf_counter()
-    checked = check_tips(items)
-    assert time.perf_counter() - started < 1
-    assert len(checked.good) + checked.failed.total() <= 50

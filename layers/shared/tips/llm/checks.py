@@ -16,8 +16,6 @@ from tips.llm.contacts import Contact, contact, mask_contacts
 MIN_CONTENT = 20
 MAX_CONTENT = 280
 MAX_RATIONALE = 300
-MAX_ITEMS = 50
-"""Of an answer that are looked at: ten are wanted at most, and each is held against all others."""
 NEAR = 0.81
 """Similarity from which two tips are near duplicates.
 
@@ -93,7 +91,7 @@ def _readable(items: list[Any] | None) -> tuple[list[WrittenTip], Checked]:
     """Return the items that are tips, and the count of those that are none."""
     if items is None:
         return [], Checked([], Counter(), "not_json")
-    read = [_read(item) for item in items[:MAX_ITEMS]]
+    read = [_read(item) for item in items]
     tips = [tip for tip in read if isinstance(tip, WrittenTip)]
     failed = Counter(tip for tip in read if not isinstance(tip, WrittenTip))
     return tips, Checked([], failed, None if tips else "wrong_fields")

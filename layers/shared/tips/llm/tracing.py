@@ -75,7 +75,7 @@ def trace(generation: Mapping[str, object], calls: Sequence[Call], wait_sec: flo
     """Send one trace with a span per call, where `MLFLOW_TRACKING_URI` is set; raises nothing.
 
     `generation` has numbers, names and codes, among them `latency_ms`. Takes `wait_sec`, and at most
-    `LONGEST_WAIT_SEC`, beside the import the first time; a trace that is not stored by then is counted as `TraceFailed`.
+    `LONGEST_WAIT_SEC`, beside the import the first time; a trace not stored by then is counted as `TraceFailed`.
     """
     global _pause_until, _running
     if not os.environ.get("MLFLOW_TRACKING_URI", "").strip():
