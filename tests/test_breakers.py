@@ -269,6 +269,23 @@ def test_a_probe_that_crashed_makes_room_for_the_next_and_decides_nothing_afterw
     assert fleet.admits()
 
 
+def test_a_probe_that_is_given_back_leaves_it_to_the_next(fleet: Fleet) -> None:
+    half_open(fleet)
+    prober, other = fleet.one(), fleet.one()
+    assert prober.admits(fleet.model)
+    assert not fleet.admits()
+    other.released(fleet.model)
+    assert not fleet.admits(), "it was not the other's"
+    prober.released(fleet.model)
+    following = fleet.one()
+    assert following.admits(fleet.model)
+    assert not fleet.admits()
+    prober.succeeded(fleet.model)
+    assert not fleet.admits(), "nor any more the first one's"
+    following.succeeded(fleet.model)
+    assert fleet.admits()
+
+
 def test_a_late_answer_to_a_call_that_began_before_changes_nothing(fleet: Fleet) -> None:
     fleet.fail(3)
     late = [fleet.one() for _ in range(3)]

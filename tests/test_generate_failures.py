@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
-from devstack.events import Answer
+from devstack.events import Answer, LambdaContext, url_event
 from tests.conftest import LoadedFunction, LocalTable
 from tests.faulty_dynamodb import faulty_dynamodb
 from tests.model_server import GOOD, GOOD_TIPS, ModelServer, Reply
 from tips.state import keys
+from tips.state.table import Table
 
 BODY = {"user_id": "ann", "context": {"tasks": [{"id": "1", "content": "Renew the passport", "is_overdue": True}]}}
 NO_FALLBACK = {"GENERATE_FALLBACK": "false"}
@@ -240,3 +241,72 @@ def test_generate_touches_nothing_under_the_users_own_partition(load: Load, tabl
     roles = {item["pk"]["S"][:2] for item in table.items()}
     assert roles == {"G#", "C#"}
     assert {item["pk"]["S"] for item in table.items() if item["pk"]["S"].startswith("G#")} == {keys.generation("ann")}
+
+
+def test_one_who_is_capped_keeps_no_model_from_others(load: Load, client: Table) -> None:
+    """A half-open breaker lets one request through: it must not be the one that may not call."""
+    with ModelServer(Reply(usage=(80, 20))) as server:
+        function = load(server, CAP_USER_TOKENS_PER_DAY="90", **NO_FALLBACK)
+        assert timed(function)[0].status == 200
+        pk, sk = keys.breaker("tip-generator")
+        over = {"open_until": {"N": repr(time.time() - 1)}, "pause_sec": {"N": "30.0"}, "version": {"N": "1"}}
+        probe = {"probe": {"NULL": True}, "probe_until": {"N": "0.0"}, "failures": {"L": []}}
+        client.put({"pk": {"S": pk}, "sk": {"S": sk}, **over, **probe})
+        assert timed(function)[0].status == 429
+        assert timed(function, user_id="ben")[0].status == 200
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        {"pk": {"S": keys.generation("ann")}, "sk": {"S": keys.spending(f"{datetime.now(UTC):%Y-%m-%d}")}},
+        {"pk": {"S": keys.cap(f"{datetime.now(UTC):%Y-%m-%d}")}, "sk": {"S": "00"}, "tokens": {"S": "many"}},
+    ],
+)
+def test_what_cannot_be_read_is_no_internal_error(load: Load, client: Table, damaged: dict[str, Any]) -> None:
+    client.put(damaged)
+    caps = {"CAP_USER_TOKENS_PER_DAY": "9000", "CAP_TOTAL_TOKENS_PER_DAY": "90000"}
+    with ModelServer() as server:
+        assert timed(load(server, **caps, **NO_FALLBACK))[0].status == 503
+        assert timed(load(server, **caps))[0].json["fallback"] is True
+
+
+@pytest.mark.parametrize("headers", [{}, {"x-litellm-response-cost": "1e303"}, {"x-litellm-response-cost": "inf"}])
+def test_an_absurd_bill_is_not_believed(load: Load, headers: dict[str, str]) -> None:
+    with ModelServer(Reply(usage=(10**30, 10**30), headers=headers)) as server:
+        function = load(server, CAP_TOTAL_TOKENS_PER_DAY="1000000", CAP_TOTAL_USD_PER_DAY="1000")
+        answers = [timed(function)[0] for _ in range(2)]
+    assert [answer.status for answer in answers] == [200, 200]
+    assert answers[1].json["prompt_tokens"] == answers[1].json["completion_tokens"] == 0
+    assert answers[1].json["cost_usd"] is None
+
+
+@pytest.mark.parametrize("blank", ["\u2800" * 30, "\u3164" * 30, "A" + "\u200d" * 30, "." * 30, "\u2026 " * 20])
+def test_a_tip_that_says_nothing_is_none(load: Load, blank: str) -> None:
+    with ModelServer(Reply(json.dumps([{"content": blank, "kind": "advice"}]))) as server:
+        assert timed(load(server, **NO_FALLBACK))[0].status == 502
+
+
+def test_a_failed_request_that_cost_something_says_so(load: Load, caplog: pytest.LogCaptureFixture) -> None:
+    prices = json.dumps({"tip-generator": [1.0, 1.0]})
+    with ModelServer(UNUSABLE) as server:
+        timed(load(server, LITELLM_PRICES=prices, **NO_FALLBACK))
+    (record,) = [one.__dict__ for one in caplog.records if one.message == "not generated"]
+    assert record["model"] == "tip-generator"
+    assert (record["prompt_tokens"], record["completion_tokens"]) == (300, 60)
+    assert record["cost_usd"] == pytest.approx(360e-6)
+
+
+def test_a_slow_table_does_not_carry_a_request_past_its_time(load: Load) -> None:
+    with ModelServer(Reply(delay=5)) as server, faulty_dynamodb("silent") as endpoint:
+        settings = {"DYNAMODB_ENDPOINT": endpoint, "GENERATE_TABLE_BUDGET_MS": "200", "LITELLM_TRY_TIMEOUT_SEC": "2"}
+        function = load(server, **settings)
+        context = LambdaContext("GenerateFunction", timeout=3.5)
+        answer = Answer.from_result(function.module.handler(url_event("POST", "/generate", BODY), context))
+        left_ms = context.get_remaining_time_in_millis()
+    assert answer.json["fallback"] is True
+    assert left_ms > 300
+
+
+def test_health_is_not_well_with_a_default_that_no_request_can_get(load_function: Load) -> None:
+    assert load_function("generate", DEFAULT_PROMPT_VERSION="v98").call("GET", "/health").json["ok"] is False

@@ -76,7 +76,7 @@ class Breakers:
         """Tells nothing of the model."""
 
     def retry_after_sec(self, model: str) -> int:
-        return 42
+        return 42 if model in self.open else 1
 
 
 @dataclass
@@ -343,7 +343,23 @@ def test_a_breaker_that_opens_ends_the_repeats() -> None:
             self.open.add(model)
 
     outcome = write([Reply(status=500)], breakers=Opening())
-    assert (outcome.received, outcome.written.failures) == ([1], ["unavailable", "breaker_open"])
+    assert (outcome.received, outcome.written.failures) == ([1], ["unavailable"])
+    assert isinstance(outcome.error, ModelUnavailable)
+    assert outcome.error.retry_after_sec == 42
+
+
+@pytest.mark.parametrize("reply", [Reply(status=404), rate_limited(), CUT_OFF])
+def test_a_probe_that_tells_nothing_is_given_back(reply: Reply) -> None:
+    class Probing(Breakers):
+        def released(self, model: str) -> None:
+            self.told.append(("released", model))
+
+    breakers = Probing()
+    write([reply], breakers=breakers)
+    assert set(breakers.told) == {("released", "m0")}
+    capped = Probing()
+    write([reply], breakers=capped, bookings=Bookings(0))
+    assert capped.told == [("released", "m0")]
 
 
 def test_retry_after_is_waited_for_where_nobody_else_is_left() -> None:

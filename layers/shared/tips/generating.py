@@ -13,7 +13,7 @@ from tips import telemetry
 from tips.contracts.generation import GenerateRequest, GenerateResponse, TipCandidate
 from tips.errors import ServiceError
 from tips.features.context import build_context
-from tips.llm import local_template, tracing
+from tips.llm import tracing
 from tips.llm.models import resolve_models
 from tips.llm.writer import NoTips, Written, write_tips
 from tips.prompt_choice import SCHEMA, PromptChooser, select, situation_of
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
     from tips.settings import Settings
     from tips.state.generations import Generation
+
+
+_AFTER_SEC = 0.6
 
 
 class ModelNotConfigured(ServiceError):
@@ -49,6 +52,8 @@ class Generator:
         self.memory = GenerationMemory(self._table, shared)
         self._chooser = PromptChooser(shared, settings.min_explore)
         self._caps = Caps(self._table, settings)
+        # What is written to the table behind the last call, should each write take its whole budget or nearly so.
+        self._after_sec = min(_AFTER_SEC, 3 * settings.generate_table_budget_ms / 1000)
 
     async def generate(self, request: GenerateRequest, remaining_sec: float) -> GenerateResponse:
         """Return up to `n` tips within `remaining_sec`. Raises a `ServiceError` where there can be none."""
@@ -58,7 +63,7 @@ class Generator:
             raise ModelNotConfigured("no model is configured: set LITELLM_URL or LITELLM_MODEL")
         settings, now = self._settings, datetime.now(UTC)
         generation_id = str(ULID())
-        names = [model.name for model in self.models if model.name != local_template.NAME]
+        names = [model.name for model in self.models if not model.is_template]
         known = self.memory.recall(request.user_id, names)
         selection = select(request, settings.default_prompt_version, self.memory.shared.configuration, now)
         prompt, choice = self._chooser.choose(
@@ -75,13 +80,20 @@ class Generator:
                 budget=self._caps.budget(request.user_id, now.timestamp()),
                 recent=self.memory.recently_shown(request.user_id) if names and known.known else (),
                 try_sec=settings.litellm_try_timeout,
-                total_sec=deadline - time.monotonic(),
+                total_sec=deadline - time.monotonic() - self._after_sec,
                 fallback=settings.generate_fallback,
                 cap_fallback=settings.cap_fallback,
             )
         except ServiceError as error:
             made = error.__cause__.written if isinstance(error.__cause__, NoTips) else None
-            numbers = {"generation_id": generation_id, "prompt_version": prompt.version, "code": error.code}
+            numbers: dict[str, Any] = {
+                "generation_id": generation_id,
+                "prompt_version": prompt.version,
+                "code": error.code,
+            }
+            if made is not None:
+                numbers |= {name: getattr(made, name) for name in ("prompt_tokens", "completion_tokens", "cost_usd")}
+                numbers["model"] = made.calls[-1].model if made.calls else self.models[0].name
             _report("not generated", numbers, made, started, deadline)
             raise
         logged = not (written.fallback or known.erased) and self.memory.remember(replace(choice, model=written.model))

@@ -111,6 +111,8 @@ class Calls:
     def _tell(self, model: Model, failure: ModelFailure) -> None:
         if failure.code in ("timeout", "unavailable"):
             self.breaker.failed(model.name)
+            if (wait_sec := self.breaker.retry_after_sec(model.name)) > 1:  # that was the last that it took
+                failure.retry_after_sec = failure.retry_after_sec or wait_sec
         elif failure.code == "refused":
             self.breaker.refused(model.name)
             failure.retry_after_sec = failure.retry_after_sec or self.breaker.retry_after_sec(model.name)

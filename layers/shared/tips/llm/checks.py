@@ -16,6 +16,7 @@ from tips.llm.contacts import Contact, contact, mask_contacts
 MIN_CONTENT = 20
 MAX_CONTENT = 280
 MAX_RATIONALE = 300
+_BLANK_LETTERS = "\u115f\u1160\u3164\uffa0"
 NEAR = 0.81
 """Similarity from which two tips are near duplicates.
 
@@ -116,8 +117,12 @@ def _is_kind(kind: str) -> TypeGuard[TipKind]:
     return kind in get_args(TipKind)
 
 
+def _says_something(character: str) -> bool:
+    return character.isalnum() and character not in _BLANK_LETTERS
+
+
 def _wrong(content: str) -> TipCheck | None:
-    if len(content) < MIN_CONTENT:
+    if len(content) < MIN_CONTENT or sum(map(_says_something, content)) < MIN_CONTENT / 2:
         return "too_short"
     if len(content) > MAX_CONTENT:
         return "too_long"

@@ -31,7 +31,7 @@ class Model:
     @property
     def is_template(self) -> bool:
         """True for `local/template`, which costs nothing, cannot be away and never learns anything new to say."""
-        return self.name == local_template.NAME
+        return self.name == local_template.NAME and self.api_base is None
 
 
 def resolve_models(settings: Settings) -> tuple[Model, ...]:

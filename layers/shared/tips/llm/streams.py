@@ -6,6 +6,7 @@ import asyncio
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from ipaddress import ip_address
 from typing import Any
 
 import httpcore
@@ -25,9 +26,16 @@ async def connect(
                 host,
                 origin.port,
                 ssl=tls if origin.scheme == b"https" else None,
-                happy_eyeballs_delay=_NEXT_ADDRESS_SEC,
+                happy_eyeballs_delay=None if _is_address(host) else _NEXT_ADDRESS_SEC,
             )
     return httpcore.AsyncHTTP11Connection(origin, _Stream(reader, writer))
+
+
+def _is_address(host: str) -> bool:
+    try:
+        return bool(ip_address(host))
+    except ValueError:
+        return False
 
 
 class _Stream(httpcore.AsyncNetworkStream):

@@ -269,7 +269,12 @@ def _number(value: float) -> Item:
 
 
 def _used(item: Item | None) -> Amount:
-    return {name: int(item[name]["N"]) if item else 0 for name in _WORDS}
+    """Raises `TableUnavailable` where the item is damaged: what was used cannot be told."""
+    try:
+        return {name: int(item[name]["N"]) if item else 0 for name in _WORDS}
+    except (KeyError, TypeError, ValueError):
+        telemetry.count("SpendingUnreadable")
+        raise TableUnavailable("what was used today cannot be read") from None
 
 
 def _amount(tokens: int, usd: float) -> Amount:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from tips import telemetry
 from tips.bandit.rewards import PromptLesson
 from tips.state import keys
 
@@ -105,9 +106,13 @@ def read(table: Table, versions: Collection[str]) -> dict[str, PromptCounts]:
     for start in range(0, len(wanted), _AT_ONCE):
         batch = wanted[start : start + _AT_ONCE]
         for (_, version), item in zip(batch, table.get_all(batch), strict=True):
-            for name in AMOUNTS:
-                if item is not None and name in item:
-                    sums[version][name] += Decimal(item[name]["N"])
+            try:
+                amounts = {name: Decimal(item[name]["N"]) for name in AMOUNTS if name in item} if item else {}
+            except (ArithmeticError, LookupError, TypeError, ValueError):
+                telemetry.count("PromptCountsUnreadable")  # the others can still be shown
+                continue
+            for name, amount in amounts.items():
+                sums[version][name] += amount
     waiting: Counter[str] = Counter()
     for shard in range(SHARDS):
         pk, _ = keys.prompt_shown("", "", shard)

@@ -127,6 +127,8 @@ class Table:
             arguments["IndexName"] = index
         while limit > 0:
             answer = self._call("query", **arguments)
+            if "Items" not in answer:
+                raise TableUnavailable("the table did not answer")
             for item in filter(None, map(_live, answer["Items"][:limit])):
                 yield item
                 limit -= 1
