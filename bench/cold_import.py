@@ -24,10 +24,22 @@ def first_call() -> None:
     litellm.suppress_debug_info = True
     logging.getLogger("LiteLLM").setLevel(logging.CRITICAL)
 
+    class Refused(httpx.AsyncBaseTransport):
+        """Fails as the function's own does, with no more than that imports."""
+
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            httpx.create_ssl_context()
+            try:
+                await asyncio.open_connection(request.url.host, request.url.port)
+            except OSError:
+                raise httpx.NetworkError("refused", request=request) from None
+            raise RuntimeError("somebody listens there")
+
     async def call(port: int) -> None:
         is_internal_call.set(True)
         base = f"http://127.0.0.1:{port}/v1"
-        client = openai.AsyncOpenAI(api_key="no-key", base_url=base, http_client=httpx.AsyncClient(), max_retries=0)
+        connection = httpx.AsyncClient(transport=Refused())
+        client = openai.AsyncOpenAI(api_key="no-key", base_url=base, http_client=connection, max_retries=0)
         messages = [{"role": "user", "content": "?"}]
         options = {"temperature": 0.7, "max_tokens": 800, "timeout": 5.0, "drop_params": True}
         try:

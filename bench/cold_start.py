@@ -62,14 +62,14 @@ def start(side: str, names: Sequence[str] = ()) -> Start:
 
 
 def cold_starts(*, rounds: int) -> dict[str, Any]:
-    """Return a row for each side; ratios are of neighbours in time. Raises `RuntimeError` when a floor is too low."""
+    """Return a row for each side; ratios are of neighbours in time. Raises `RuntimeError` when their imports differ."""
     names = start("app").modules  # writes the bytecode, too
     times = {side: Times([], []) for side in SIDES}
     for number in range(rounds + 1):
         for side in SIDES if number % 2 else reversed(SIDES):
             one = start(side, names)
-            if missing := set(names) - set(one.modules):
-                raise RuntimeError(f"{side} did not import {sorted(missing)}")
+            if other := set(names) ^ set(one.modules):
+                raise RuntimeError(f"not the same imports for {side}: {sorted(other)}")
             if number:  # the first round brings everything into the disk's cache
                 times[side].wall.append(one.wall * 1000)
                 times[side].processor.append(one.processor * 1000)

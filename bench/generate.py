@@ -46,7 +46,7 @@ def generate(*, quick: bool = False) -> dict[str, Any]:
     """Return everything that is measured, ready for JSON."""
     begun = time.perf_counter()
     rounds, per_round = (3, 10) if quick else (25, 40)
-    started = cold_starts(rounds=1 if quick else 15)
+    started = cold_starts(rounds=1 if quick else 11)
     called = calls(rounds=rounds, per_round=per_round)
     gateway = next(row for row in called if row["name"] == "gateway")
     floor = next(row for row in started["rows"] if row["name"] == "floor")
