@@ -12,11 +12,11 @@ export PY ARCH
 export UV_PYTHON_DOWNLOADS := never# an interpreter is found, never fetched
 
 # The layer's package, and the repository itself for devstack and tests. Functions are loaded from their own folders.
-demo dev test test-proxy ci-full bench: export PYTHONPATH := $(CURDIR)/layers/shared:$(CURDIR)
+demo dev test test-build test-proxy ci-full bench: export PYTHONPATH := $(CURDIR)/layers/shared:$(CURDIR)
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help demo dev test test-proxy ci-full bench lint format validate build check-build lock audit clean \
+.PHONY: help demo dev test test-build test-proxy ci-full bench lint format validate build check-build lock audit clean \
     env env-sam env-bench env-proxy
 
 help: ## this list
@@ -31,13 +31,16 @@ dev: env ## keep the whole stack running on local ports, until Ctrl-C
 # A file's tests stay in one process, so that what they build or start is there once.
 PARALLEL := -n auto --maxprocesses 8 --dist loadfile
 
-test: env env-sam ## all tests; ARGS="-k word" is passed on to pytest
+test: env env-sam ## the tests; ARGS="-k word" is passed on to pytest
 	$(PYTHON) -m pytest $(PARALLEL) $(ARGS)
+
+test-build: env env-sam ## the tests of the built artifacts: they run alone, from bytecode, and fit
+	$(PYTHON) -m pytest -m "build and not long" $(ARGS)
 
 test-proxy: env env-proxy ## the tests that put a real LiteLLM proxy in front of generate
 	$(PYTHON) -m pytest -m proxy $(ARGS)
 
-ci-full: env env-sam env-proxy ## the same with the tests marked `long` or `proxy`
+ci-full: env env-sam env-proxy ## all of them, those marked `long`, `build` or `proxy` too
 	$(PYTHON) -m pytest $(PARALLEL) -m "" $(ARGS)
 
 bench: env-bench ## all measurements beside the peers: bench/results.json, results.md; ARGS=--quick for a trial elsewhere

@@ -86,7 +86,7 @@ def expected_reward(liked: bool) -> float:
     return chance * 0.6 - (1 - chance) * 0.75
 
 
-@pytest.mark.parametrize("rounds", [45, pytest.param(150, marks=pytest.mark.long)])
+@pytest.mark.parametrize("rounds", [40, pytest.param(150, marks=pytest.mark.long)])
 def test_most_traffic_goes_to_the_version_that_each_likes(functions: Functions, rounds: int) -> None:
     served, rewards = live(functions, rounds, seed=11)
     for user, liked in LIKES.items():
@@ -171,6 +171,7 @@ def test_what_was_asked_for_by_name_teaches_auto(functions: Functions) -> None:
     assert likely["v3-few-shot"] > 0.8 > 0.02 > likely["v1"]
 
 
+@pytest.mark.long
 def test_a_prior_serves_newcomers_by_what_everybody_taught(
     functions: Functions, capsys: pytest.CaptureFixture[str], table: LocalTable
 ) -> None:

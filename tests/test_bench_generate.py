@@ -31,6 +31,7 @@ def run(code: str) -> Any:
     return json.loads(done.stdout.splitlines()[-1])
 
 
+@pytest.mark.long
 def test_all_sides_make_one_call_and_only_litellm_keeps_its_connection() -> None:
     # That they send the same body and read the same answer is checked whenever it is measured.
     opened = run(
@@ -41,6 +42,7 @@ def test_all_sides_make_one_call_and_only_litellm_keeps_its_connection() -> None
     assert opened == {"direct": 0.0, "closed": 1.0, "gateway": 1.0, "written": 1.0}
 
 
+@pytest.mark.long
 def test_another_body_is_not_measured() -> None:
     said = run(
         "import dataclasses, json; from bench import gateway_case\n"
@@ -71,6 +73,7 @@ def test_the_model_names_what_it_heard_and_what_it_costs() -> None:
         assert server.heard().calls == 0
 
 
+@pytest.mark.long
 def test_the_floor_imports_all_that_the_function_does_and_nothing_else() -> None:
     app = cold_start.start("app")
     floor = cold_start.start("floor", app.modules)

@@ -20,6 +20,8 @@ import pytest
 from devstack.template import ROOT, Template
 from tests.model_server import ModelServer
 
+pytestmark = pytest.mark.build
+
 MINOR = f"{sys.version_info.major}.{sys.version_info.minor}"
 # The runtime's own version is built where `sam deploy` looks for it; another one must not land there.
 BUILD = ROOT / ".aws-sam" / ("build" if MINOR == "3.13" else f"build-{MINOR}")

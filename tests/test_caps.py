@@ -260,22 +260,22 @@ def test_an_instance_books_in_its_block_with_one_write_a_call(table: LocalTable)
 
 
 def test_no_item_is_hot(table: LocalTable) -> None:
-    """20 instances at once, 20 calls each: no item gets more than twice its share of one instance."""
+    """20 instances at once, 10 calls each: no item gets more than twice its share of one instance."""
     watched = [Watched(table) for _ in range(20)]
     instances = [capped(one, total_tokens=10_000_000) for one in watched]
 
     def work(caps: Caps) -> None:
-        for _ in range(20):
+        for _ in range(10):
             budget = caps.budget("anna", NOW)
             budget.settle(budget.book(1500, 0.001), 900, 0.0005)
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(work, instances))
     written = sum((one.written for one in watched), Counter[tuple[str, str]]())
-    assert written.total() >= 800
+    assert written.total() >= 400
     assert max(written.values()) <= 0.1 * written.total()
     assert len(blocks(watched[0])) >= 20, "each has a block of its own"
-    assert total(watched[0]) == 20 * 20 * 900
+    assert total(watched[0]) == 20 * 10 * 900
 
 
 def test_leased_blocks_are_left_alone_until_their_lease_is_over(client: Table) -> None:

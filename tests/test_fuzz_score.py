@@ -30,7 +30,8 @@ ROUTES = {
 
 @pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE], ids=["good", "bad"])
 @pytest.mark.parametrize("route", ROUTES)
-def test_every_answer_keeps_the_contract(score: Any, route: str, mode: GenerationMode) -> None:
+def test_every_answer_keeps_the_contract(load_function: Any, table: Any, route: str, mode: GenerationMode) -> None:
+    score = load_function("score", TABLE_DEADLINE_MS="30000")  # a busy machine is no fault of the answer
     if mode is GenerationMode.NEGATIVE and route == "GET /health":
         mode = GenerationMode.POSITIVE  # it takes nothing that could be bad
     fuzz(score, route, mode, ROUTES[route], examples=60 if route in ("POST /score", "POST /reward") else 20)

@@ -458,19 +458,6 @@ def test_nothing_the_person_wrote_is_logged_or_printed(
     assert "iteLLM" not in said
 
 
-def test_no_env_file_is_read() -> None:
-    """LiteLLM would take keys from any `.env` above its own folder."""
-    code = """
-import dotenv
-dotenv.load_dotenv = lambda *_, **__: print("read")
-from tips.llm import gateway
-gateway.load()
-"""
-    environment = {"PYTHONPATH": str(ROOT / "layers/shared"), "PYTHONWARNINGS": "error"}
-    run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-    assert (run.stdout, run.stderr) == ("", "")
-
-
 def test_many_threads_with_loops_of_their_own(
     monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
 ) -> None:
@@ -507,11 +494,13 @@ def test_a_forward_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPa
     assert len(proxy.received) == 2
 
 
-def test_an_odd_answer_is_quoted_nowhere() -> None:
-    """Pydantic would warn of it on standard error, with the text."""
+def test_no_env_file_is_read_and_an_odd_answer_is_quoted_nowhere() -> None:
+    """LiteLLM would take keys from any `.env` above its own folder; pydantic would warn of the answer, with its text."""
     body = json.dumps({"choices": [{"index": 0, "message": {"role": "assistant", "content": [{"text": "secret"}]}}]})
     code = """
 import asyncio, sys
+import dotenv
+dotenv.load_dotenv = lambda *_, **__: print("read")
 from tips.llm.gateway import complete
 from tips.llm.models import Model
 from tips.prompts.registry import prompts
@@ -529,3 +518,5 @@ except Exception as error:
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
         assert len(server.received) == 1
     assert "secret" not in done.stdout + done.stderr
+    assert "read" not in done.stdout
+    assert done.stderr == ""
