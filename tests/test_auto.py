@@ -12,11 +12,13 @@ import numpy as np
 import pytest
 
 from tests.conftest import LoadedFunction, LocalTable
+from tests.model_server import ModelServer
 from tips.bandit.decision import draw
 from tips.bandit.igw_ucb import InverseGapUCB
 from tips.bandit.posterior import form_posterior
 from tips.prompt_choice import SCHEMA
 from tips.prompts import registry
+from tips.prompts.prompt import read_context_block
 from tips.state import keys
 from tips.state.generations import Generation, read_generation
 from tips.state.learning import read_learning
@@ -197,3 +199,20 @@ def test_an_erased_person_is_served_and_not_remembered(functions: Functions) -> 
     written = functions.write("ann")
     assert (written["logged"], len(written["candidates"])) == (False, 3)
     assert not functions.client.keys_of(keys.generation("ann"), limit=9)
+
+
+def test_what_a_person_likes_reaches_the_prompt_in_one_line(
+    functions: Functions, load_function: Callable[..., LoadedFunction]
+) -> None:
+    for _ in range(6):
+        for kind, reward in (("reminder", 1.0), ("insight", -1.0)):
+            body = {"user_id": "ann", "candidates": [{"id": kind, "kind": kind, "source": "todoist"}]}
+            decision = functions.score.call("POST", "/score", body).json
+            functions.react("ann", decision["decision_id"], reward)
+    with ModelServer() as server:
+        generate = load_function("generate", LITELLM_URL=server.url)
+        for user in ("ann", "ben"):
+            assert generate.call("POST", "/generate", {"user_id": user}).status == 200
+        asked = [read_context_block(got.body["messages"][-1]["content"]) or {} for got in server.received]
+    assert asked[0]["preferences"] == "has liked reminders; has not liked insights into their day and habits"
+    assert "preferences" not in asked[1]

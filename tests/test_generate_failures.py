@@ -104,6 +104,13 @@ def test_the_next_model_writes_and_is_named(load: Load) -> None:
     assert (answer.json["model"], answer.json["attempts"], answer.json["fallback"]) == ("second", 3, False)
 
 
+def test_a_model_may_be_its_own_fallback(load: Load) -> None:
+    with ModelServer(Reply(status=500), Reply(status=500), Reply()) as server:
+        answer, _ = timed(load(server, LITELLM_FALLBACK_MODELS="tip-generator"))
+    assert answer.status == 200
+    assert answer.json["candidates"]
+
+
 def test_a_breaker_is_shared_by_all_instances(load: Load) -> None:
     with ModelServer(Reply(status=500)) as server:
         one, other = load(server, **NO_FALLBACK), load(server, **NO_FALLBACK)

@@ -114,11 +114,6 @@ def select(requested: str | None, experiment: str | None, default: str | None, a
     return _selected([STANDARD_VERSION], aliases, "")
 
 
-def resolve(requested: str | None, default: str | None = None) -> Prompt:
-    """Return the first version that `select` finds where no alias is configured."""
-    return select(requested, None, default, {}).prompts[0]
-
-
 def _selected(names: Sequence[str], aliases: Mapping[str, str], unknown: str) -> Selection:
     if names == [AUTO]:
         return Selection(released(), auto=True)
