@@ -163,6 +163,12 @@ def test_a_revision_moves_what_was_learned_and_counted(world: World) -> None:
     assert (statistics.pulls, statistics.weight) == (1, 1)
 
 
+def test_sums_that_come_to_nothing_can_be_added_to(world: World) -> None:
+    for reward in (0.3, -0.3, 0.0, 1e-9, -1.0, 1.0):
+        assert world.react(world.shown(world.generation()), reward=reward)["applied"]
+    assert world.counts() == PromptCounts(6, 6, 6, 1e-9, 2.18)
+
+
 def test_no_reaction_teaches_the_default_and_a_reaction_in_time_revises_it(world: World) -> None:
     decision_id = world.shown(world.generation())
     world.pass_time(DAY_SEC + 60)

@@ -1,8 +1,8 @@
 """What reactions say of each prompt version, over all people: counts that move with what is learned.
 
 A version's counts are the sum of `SHARDS` items, so that the reactions of a busy day do not queue for one; a person's
-always move the same. Amounts are decimals, as DynamoDB adds them, so what a revision takes out cancels exactly. A tip
-that was shown and has taught nothing yet has a marker of its own, which goes when it is counted.
+always move the same. Amounts are whole numbers, so what a revision takes out cancels exactly. A tip that was shown and
+has taught nothing yet has a marker of its own, which goes when it is counted.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ _AT_ONCE = 100
 _LATE_SEC = 7 * keys.DAY_SEC
 """How long after the end of a reward wait TTL may still be on its way."""
 _MAX_SHOWN = 100_000
-_DIGITS = Decimal(1).scaleb(-18)
+_UNITS = 10**12
+"""Of `total` and `squares`, to one: they are whole numbers, so that adding them is exact everywhere."""
 AMOUNTS = ("settled", "reactions", "total", "squares")
 
 
@@ -62,18 +63,18 @@ def moved(version: str, user_id: str, before: PromptLesson | None, after: Prompt
                 "Key": {"pk": {"S": pk}, "sk": {"S": sk}},
                 "UpdateExpression": "ADD " + ", ".join(f"#{name} :{name}" for name in changed),
                 "ExpressionAttributeNames": {f"#{name}": name for name in changed},
-                "ExpressionAttributeValues": {f":{name}": {"N": f"{amount:f}"} for name, amount in changed.items()},
+                "ExpressionAttributeValues": {f":{name}": {"N": str(amount)} for name, amount in changed.items()},
             }
         }
     ]
 
 
-def _amounts(lesson: PromptLesson | None) -> dict[str, Decimal]:
+def _amounts(lesson: PromptLesson | None) -> dict[str, int]:
     if lesson is None:
-        return dict.fromkeys(AMOUNTS, Decimal(0))
+        return dict.fromkeys(AMOUNTS, 0)
     reward = Decimal(repr(float(lesson.reward)))
-    values = (Decimal(1), Decimal(int(lesson.reacted)), reward, reward * reward)
-    return {name: value.quantize(_DIGITS) for name, value in zip(AMOUNTS, values, strict=True)}
+    values = (1, int(lesson.reacted), round(reward * _UNITS), round(reward * reward * _UNITS))
+    return dict(zip(AMOUNTS, values, strict=True))
 
 
 def shown_marker(remembered: RememberedDecision) -> Item | None:
@@ -102,13 +103,13 @@ def _marker_key(remembered: RememberedDecision) -> tuple[str, str] | None:
 def read(table: Table, versions: Collection[str]) -> dict[str, PromptCounts]:
     """Return the counts of these versions; raises `TableUnavailable`."""
     wanted = [keys.prompt_counts(version, shard) for version in versions for shard in range(SHARDS)]
-    sums = {version: dict.fromkeys(AMOUNTS, Decimal(0)) for version in versions}
+    sums = {version: dict.fromkeys(AMOUNTS, 0) for version in versions}
     for start in range(0, len(wanted), _AT_ONCE):
         batch = wanted[start : start + _AT_ONCE]
         for (_, version), item in zip(batch, table.get_all(batch), strict=True):
             try:
-                amounts = {name: Decimal(item[name]["N"]) for name in AMOUNTS if name in item} if item else {}
-            except (ArithmeticError, LookupError, TypeError, ValueError):
+                amounts = {name: int(item[name]["N"]) for name in AMOUNTS if name in item} if item else {}
+            except (LookupError, TypeError, ValueError):
                 telemetry.count("PromptCountsUnreadable")  # the others can still be shown
                 continue
             for name, amount in amounts.items():
@@ -120,11 +121,11 @@ def read(table: Table, versions: Collection[str]) -> dict[str, PromptCounts]:
             waiting[item["sk"]["S"].removeprefix(keys.SHOWN_PREFIX).rpartition("#")[0]] += 1
     return {
         version: PromptCounts(
-            shown=int(counts["settled"]) + waiting[version],
-            settled=int(counts["settled"]),
-            reactions=int(counts["reactions"]),
-            total=float(counts["total"]),
-            squares=float(counts["squares"]),
+            shown=counts["settled"] + waiting[version],
+            settled=counts["settled"],
+            reactions=counts["reactions"],
+            total=counts["total"] / _UNITS,
+            squares=counts["squares"] / _UNITS,
         )
         for version, counts in sums.items()
     }
