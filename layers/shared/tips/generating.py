@@ -52,8 +52,9 @@ class Generator:
         self.memory = GenerationMemory(self._table, shared)
         self._chooser = PromptChooser(shared, settings.min_explore)
         self._caps = Caps(self._table, settings)
-        # What is written to the table behind the last call, should each write take its whole budget or nearly so.
-        self._after_sec = min(_AFTER_SEC, 3 * settings.generate_table_budget_ms / 1000)
+        # For what is written to the table behind the last call, should each write take its whole budget or nearly so.
+        total_sec, write_sec = settings.litellm_total_timeout, settings.generate_table_budget_ms / 1000
+        self._after_sec = min(_AFTER_SEC, 3 * write_sec, total_sec / 20)
 
     async def generate(self, request: GenerateRequest, remaining_sec: float) -> GenerateResponse:
         """Return up to `n` tips within `remaining_sec`. Raises a `ServiceError` where there can be none."""
