@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,13 +15,15 @@ from tests.conftest import LoadedFunction, LocalTable
 from tests.model_server import ModelServer
 from tips.bandit.decision import draw
 from tips.bandit.igw_ucb import InverseGapUCB
+from tips.bandit.learning import SchemaLearning, UserLearning
 from tips.bandit.posterior import form_posterior
+from tips.bandit.statistics import Statistics
 from tips.prompt_choice import SCHEMA
 from tips.prompts import registry
 from tips.prompts.prompt import read_context_block
 from tips.state import keys
 from tips.state.generations import Generation, read_generation
-from tips.state.learning import read_learning
+from tips.state.learning import read_learning, write
 from tips.state.table import Table
 
 RELEASED = [prompt.version for prompt in registry.released()]
@@ -191,6 +193,15 @@ def test_a_prior_serves_newcomers_by_what_everybody_taught(
     chances = functions.generation("new", functions.write("new")["generation_id"])
     assert dict(zip(chances.versions, chances.propensity, strict=True))["v2-mentor"] > 0.8
     assert chances.prior is not None
+
+
+def test_learning_of_which_no_belief_can_be_formed_counts_as_none(functions: Functions) -> None:
+    statistics = replace(Statistics.empty(SCHEMA.dimension), xx=-np.eye(SCHEMA.dimension))  # the prior's opposite
+    learned = SchemaLearning(statistics, SCHEMA.name, SCHEMA.names, 0)
+    functions.client.transact([write(keys.arms("ann"), UserLearning(schemas={SCHEMA.hash: learned}))])
+    written = functions.write("ann")
+    assert written["prompt_propensity"] == pytest.approx(1 / len(RELEASED))
+    assert written["logged"] is True
 
 
 def test_an_erased_person_is_served_and_not_remembered(functions: Functions) -> None:
