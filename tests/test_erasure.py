@@ -10,15 +10,16 @@ import pytest
 
 from devstack.events import envelope, jetstream_batch
 from devstack.ttl import expire
-from tests.requests import score_request
+from tests.requests import CANDIDATES, score_request
 from tips.errors import TableUnavailable
 from tips.state import erasure, keys
 from tips.state.table import Table
 
 
 def live(score: Any, consume: Any, user: str, decisions: int = 3) -> list[dict[str, Any]]:
-    """Leave something of every kind. Returns the decisions."""
-    decided = [score.call("POST", "/score", score_request(user_id=user)).json for _ in range(decisions)]
+    """Leave something of every kind. Returns the decisions: a written tip each."""
+    request = score_request(user_id=user, candidates=[CANDIDATES[-1]])
+    decided = [score.call("POST", "/score", request).json for _ in range(decisions)]
     reward = {"user_id": user, "decision_id": decided[0]["decision_id"], "action": "done", "event_id": "e1"}
     assert score.call("POST", "/reward", reward).json["applied"]
     payload = {"user_id": user, "task_count": 3, "synced_at": "2026-11-20T08:30:00Z", "source": "todoist"}
@@ -38,21 +39,22 @@ def test_everything_goes_and_is_counted_and_others_stay(score: Any, consume: Any
     table.client.put_item(
         TableName=table.name, Item={"pk": {"S": keys.generation("anna")}, "sk": {"S": "SHOWN"}, "text": {"S": "x"}}
     )
-    others = [item for item in table.items() if item["pk"]["S"] in ("U#ann", "U#anna2")]
+    partitions = {keys.user("ann"), keys.user("anna2"), keys.generation("ann"), keys.generation("anna2")}
+    others = [item for item in table.items() if item["pk"]["S"] in partitions]
     answer = score.call("DELETE", "/users/anna")
     assert answer.status == 200
     assert answer.json["erased"] == {
         "decisions": 3,
         "event_marks": 1,
-        "generation": 1,
+        "generation": 4,
         "learning": 1,
         "reward_waits": 3,
         "syncs": 1,
     }
-    assert answer.json["erased_total"] == 10
+    assert answer.json["erased_total"] == 13
     assert "prior" in " ".join(answer.json["remains"])
     assert of(table, "anna") == Counter()
-    left = [item for item in table.items() if item["pk"]["S"] not in ("U#ann", "U#anna2")]
+    left = [item for item in table.items() if item["pk"]["S"] not in partitions]
     (tombstone,) = left
     assert "anna" not in repr(tombstone)
     assert 34.9 * 86_400 < int(tombstone["ttl"]["N"]) - time.time() < 35.1 * 86_400
