@@ -165,7 +165,27 @@ def test_a_write_that_was_on_its_way_is_found(score: Any, consume: Any, table: A
 
     waiting = [item]
     client.__class__ = Late
-    erasure.erase(client, "anna", 5000)
+    erasure.erase(client, "anna", 5000, settled_sec=1.5)
+    assert waiting == []
+    assert of(table, "anna") == Counter()
+
+
+def test_a_look_that_took_long_is_not_the_last(score: Any, consume: Any, table: Any, client: Table) -> None:
+    """The write comes in time, but while a look is under way that ends when all has settled."""
+    live(score, consume, "anna")
+    item = next(one for one in table.items() if one["sk"]["S"].startswith("D#"))
+
+    class Slow(Table):
+        def keys_of(self, pk: str, *, limit: int) -> list[tuple[str, str]]:
+            found = super().keys_of(pk, limit=limit)
+            if not found and pk.startswith("G#") and waiting:
+                client.put(waiting.pop())
+                time.sleep(1)
+            return found
+
+    waiting = [item]
+    client.__class__ = Slow
+    erasure.erase(client, "anna", 5000, settled_sec=0.9)
     assert waiting == []
     assert of(table, "anna") == Counter()
 

@@ -19,6 +19,8 @@ from tips.state.table import Table
 
 BODY = {"user_id": "ann", "context": {"tasks": [{"id": "1", "content": "Renew the passport", "is_overdue": True}]}}
 NO_FALLBACK = {"GENERATE_FALLBACK": "false"}
+PATIENT = {"LITELLM_TRY_TIMEOUT_SEC": "5", "LITELLM_TOTAL_TIMEOUT_SEC": "18"}  # for answers that come at once
+HURRIED = {"LITELLM_TRY_TIMEOUT_SEC": "0.3", "LITELLM_TOTAL_TIMEOUT_SEC": "2"}  # for those that come late, or never
 UNUSABLE = Reply("I would rather not.")
 
 Load = Callable[..., LoadedFunction]
@@ -29,7 +31,7 @@ def load(load_function: Load, table: LocalTable) -> Load:
     """Functions whose first call, which imports LiteLLM, has been made."""
 
     def loaded(*servers: ModelServer, **environment: str) -> LoadedFunction:
-        environment = {"LITELLM_TRY_TIMEOUT_SEC": "0.3", "LITELLM_TOTAL_TIMEOUT_SEC": "2", **environment}
+        environment = PATIENT | environment
         if servers:
             environment["LITELLM_URL"] = servers[0].url
         return load_function("generate", **environment)
@@ -44,49 +46,53 @@ def timed(function: LoadedFunction, **fields: Any) -> tuple[Answer, float]:
     return answer, time.monotonic() - started
 
 
-FAULTS: list[tuple[str, Reply, int, str]] = [
-    ("slow", Reply(delay=5), 503, "model_unavailable"),
-    ("cut off", Reply(cut_off=True), 503, "model_unavailable"),
-    ("429", Reply(status=429, headers={"Retry-After": "7"}), 503, "model_unavailable"),
-    ("500", Reply(status=500), 503, "model_unavailable"),
-    ("401", Reply(status=401), 503, "model_unavailable"),
-    ("402", Reply(status=402), 503, "model_unavailable"),
-    ("403", Reply(status=403), 503, "model_unavailable"),
-    ("not json", UNUSABLE, 502, "model_unusable"),
-    ("wrong fields", Reply('[{"text": "x"}]'), 502, "model_unusable"),
-    ("empty choices", Reply(body=b'{"choices": []}'), 502, "model_unusable"),
-    ("huge", Reply(body=b'{"choices": [' + b" " * 3_000_000), 502, "model_unusable"),
-]
+FAULTS = {
+    "slow": (Reply(delay=5), HURRIED, 503),
+    "cut off": (Reply(cut_off=True), PATIENT, 503),
+    "429": (Reply(status=429, headers={"Retry-After": "7"}), HURRIED, 503),
+    "500": (Reply(status=500), PATIENT, 503),
+    "401": (Reply(status=401), PATIENT, 503),
+    "402": (Reply(status=402), PATIENT, 503),
+    "403": (Reply(status=403), PATIENT, 503),
+    "not json": (UNUSABLE, PATIENT, 502),
+    "wrong fields": (Reply('[{"text": "x"}]'), PATIENT, 502),
+    "empty choices": (Reply(body=b'{"choices": []}'), PATIENT, 502),
+    "huge": (Reply(body=b'{"choices": [' + b" " * 3_000_000), PATIENT, 502),
+}
+LIMIT_SEC = 2 + 1.5  # what is promised of those in a hurry; the others are told at once
+CODES = {502: "model_unusable", 503: "model_unavailable"}
 
 
-@pytest.mark.parametrize(("reply", "status", "code"), [one[1:] for one in FAULTS], ids=[one[0] for one in FAULTS])
-def test_without_fallback_each_failure_has_its_status_in_time(load: Load, reply: Reply, status: int, code: str) -> None:
+@pytest.mark.parametrize(("reply", "times", "status"), FAULTS.values(), ids=FAULTS)
+def test_without_fallback_each_failure_has_its_status_in_time(
+    load: Load, reply: Reply, times: dict[str, str], status: int
+) -> None:
     with ModelServer(reply) as server:
-        answer, took = timed(load(server, **NO_FALLBACK))
-    assert (answer.status, answer.json["error"]["code"]) == (status, code)
-    assert took < 2 + 1.5
+        answer, took = timed(load(server, **times, **NO_FALLBACK))
+    assert (answer.status, answer.json["error"]["code"]) == (status, CODES[status])
+    assert took < (LIMIT_SEC if times is HURRIED else 2 * LIMIT_SEC)
     if status == 503:
         assert int(answer.headers["retry-after"]) >= 1
     else:
         assert "retry-after" not in answer.headers
 
 
-@pytest.mark.parametrize("reply", [one[1] for one in FAULTS], ids=[one[0] for one in FAULTS])
-def test_with_fallback_the_own_tasks_stand_in_in_time(load: Load, reply: Reply) -> None:
+@pytest.mark.parametrize(("reply", "times", "_"), FAULTS.values(), ids=FAULTS)
+def test_with_fallback_the_own_tasks_stand_in_in_time(load: Load, reply: Reply, times: dict[str, str], _: int) -> None:
     with ModelServer(reply) as server:
-        answer, took = timed(load(server))
+        answer, took = timed(load(server, **times))
     assert (answer.status, answer.json["fallback"], answer.json["logged"]) == (200, True, False)
     assert "Renew the passport" in answer.json["candidates"][0]["content"]
     assert {tip["source"] for tip in answer.json["candidates"]} == {"fallback"}
-    assert took < 2 + 1.5
+    assert took < (LIMIT_SEC if times is HURRIED else 2 * LIMIT_SEC)
 
 
 def test_retry_after_is_the_providers(load: Load) -> None:
     with ModelServer(Reply(status=429, headers={"Retry-After": "7"})) as server:
-        answer, took = timed(load(server, **NO_FALLBACK))
+        answer, took = timed(load(server, **HURRIED, **NO_FALLBACK))
         assert len(server.received) == 1
     assert answer.headers["retry-after"] == "7"
-    assert took < 1.5
+    assert took < LIMIT_SEC
 
 
 @pytest.mark.parametrize("reply", [Reply("```json\n" + GOOD + "\n```"), Reply(f"Sure! Here they are:\n{GOOD}\nEnjoy.")])
@@ -123,7 +129,7 @@ def test_a_breaker_is_shared_by_all_instances(load: Load) -> None:
         assert len(server.received) == asked
     assert (answer.status, answer.json["error"]["code"]) == (503, "model_unavailable")
     assert 1 <= int(answer.headers["retry-after"]) <= 30
-    assert took < 1
+    assert took < LIMIT_SEC
 
 
 @pytest.mark.parametrize(
@@ -187,7 +193,7 @@ def test_a_cap_may_be_answered_from_templates(load: Load) -> None:
 @pytest.mark.parametrize(("environment", "status"), [({}, 200), (NO_FALLBACK, 503)])
 def test_a_cap_that_cannot_be_told_is_kept(load: Load, environment: dict[str, str], status: int) -> None:
     with ModelServer() as server, faulty_dynamodb("silent") as endpoint:
-        settings = {"CAP_USER_TOKENS_PER_DAY": "1000", "GENERATE_TABLE_BUDGET_MS": "100", **environment}
+        settings = {"CAP_USER_TOKENS_PER_DAY": "1000", "GENERATE_TABLE_BUDGET_MS": "100", **HURRIED, **environment}
         answer, took = timed(load(server, DYNAMODB_ENDPOINT=endpoint, **settings))
         assert server.received == []
     assert answer.status == status
@@ -306,8 +312,8 @@ def test_a_failed_request_that_cost_something_says_so(load: Load, caplog: pytest
 
 def test_a_slow_table_does_not_carry_a_request_past_its_time(load: Load) -> None:
     with ModelServer(Reply(delay=5)) as server, faulty_dynamodb("silent") as endpoint:
-        settings = {"DYNAMODB_ENDPOINT": endpoint, "GENERATE_TABLE_BUDGET_MS": "200", "LITELLM_TRY_TIMEOUT_SEC": "2"}
-        function = load(server, **settings)
+        own = {"DYNAMODB_ENDPOINT": endpoint, "GENERATE_TABLE_BUDGET_MS": "200", "LITELLM_TRY_TIMEOUT_SEC": "2"}
+        function = load(server, **HURRIED | own)
         context = LambdaContext("GenerateFunction", timeout=3.5)
         answer = Answer.from_result(function.module.handler(url_event("POST", "/generate", BODY), context))
         left_ms = context.get_remaining_time_in_millis()

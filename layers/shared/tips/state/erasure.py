@@ -43,9 +43,11 @@ def erase(table: Table, user_id: str, deadline_ms: float, settled_sec: float = 0
             raise TableUnavailable("not everything is erased yet; call again to go on") from fault
 
     buried_at = step(_bury)
-    while step(_delete_some) or time.time() < buried_at + settled_sec:
+    while True:
+        settled = time.time() >= buried_at + settled_sec  # before the look, which may take its time
+        if not step(_delete_some) and settled:
+            return step(_told)
         time.sleep(0.01)  # a last look is enough, not a busy one
-    return step(_told)
 
 
 def _bury(table: Table, user_id: str) -> float:
