@@ -41,8 +41,8 @@ test-build: env env-sam ## the tests of the built artifacts: they run alone, fro
 test-proxy: env env-proxy ## the tests that put a real LiteLLM proxy in front of generate
 	$(PYTHON) -m pytest -m proxy $(ARGS)
 
-ci-full: env env-sam env-proxy ## all of them, those marked `long`, `build` or `proxy` too
-	$(PYTHON) -m pytest $(PARALLEL) -m "" $(ARGS)
+ci-full: env env-sam env-proxy ## all of them, those marked `long`, `build` or `proxy` too, on new examples
+	$(PYTHON) -m pytest $(PARALLEL) -m "" --hypothesis-profile new $(ARGS)
 
 bench: env-bench ## all measurements beside the peers: bench/results.json, results.md; ARGS=--quick for a trial elsewhere
 	$(BENCH_PYTHON) -m bench $(ARGS)

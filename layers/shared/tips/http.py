@@ -31,8 +31,11 @@ MAX_BODY_BYTES = 1024 * 1024
 
 Handler = Callable[[dict[str, Any], Any], dict[str, Any]]
 
+# The schema by reference: given as a model, FastAPI would build a validator of it for every status of every route.
+_ERROR_CONTENT = {"application/json": {"schema": {"$ref": f"#/components/schemas/{ErrorAnswer.__name__}"}}}
+
 ERROR_RESPONSES: dict[int | str, dict[str, Any]] = {
-    status: {"model": ErrorAnswer, "description": description}
+    status: {"content": _ERROR_CONTENT, "description": description}
     for status, description in {
         400: "The request cannot be read",
         404: "No such thing",
@@ -72,12 +75,22 @@ _HTTP_CODES = {404: "not_found", 405: "method_not_allowed"}
 
 def create_app(title: str, version: str) -> FastAPI:
     """Return an application whose every error has the contract's shape. Its documents are not served."""
-    app = FastAPI(title=title, version=version, openapi_url=None, redirect_slashes=False, responses=ERROR_RESPONSES)
+    app = _App(title=title, version=version, openapi_url=None, redirect_slashes=False, responses=ERROR_RESPONSES)
     app.add_middleware(_Unforeseen)
     app.add_exception_handler(ServiceError, _on_service_error)
     app.add_exception_handler(RequestValidationError, _on_invalid_request)
     app.add_exception_handler(HTTPException, _on_http_exception)
     return app
+
+
+class _App(FastAPI):
+    def openapi(self) -> dict[str, Any]:
+        """Return the OpenAPI document, in which the schemas that `ERROR_RESPONSES` refers to stand too."""
+        document = super().openapi()
+        own = ErrorAnswer.model_json_schema(mode="serialization", ref_template="#/components/schemas/{model}")
+        schemas = document.setdefault("components", {}).setdefault("schemas", {})
+        schemas |= {**own.pop("$defs", {}), ErrorAnswer.__name__: own}
+        return document
 
 
 class DirectRoute(APIRoute):
