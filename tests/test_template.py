@@ -30,6 +30,7 @@ READ_BY_LIBRARIES = {"LOG_LEVEL", "OPENBLAS_NUM_THREADS", "LITELLM_LOCAL_MODEL_C
 READS_VARIABLE = re.compile(r'(?:environ\.get\(|getenv\(|environ\[(?=[^]]*](?! =)))\s*"([A-Z_]+)"')
 
 
+@pytest.mark.build
 def test_sam_accepts_the_template() -> None:
     done = subprocess.run(["make", "validate"], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
