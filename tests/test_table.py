@@ -138,6 +138,25 @@ def test_no_call_begins_after_the_deadline() -> None:
     assert len(client.calls) == 1
 
 
+@pytest.mark.parametrize("ambiguous", [False, True])
+def test_what_a_try_met_is_told_and_not_that_time_is_up(ambiguous: bool) -> None:
+    table, _ = table_on({})
+    tries: list[bool] = []
+
+    def attempt(bounded: Table, _: bool) -> None:
+        tries.append(True)
+        if len(tries) == 1:
+            raise TableUnavailable("could not connect")
+        time.sleep(0.06)
+        if ambiguous:
+            raise TableUnavailable("the write is in doubt", ambiguous=True)
+        bounded.get("U#anna", "L")
+
+    with pytest.raises(TableUnavailable, match="in doubt" if ambiguous else "could not connect") as raised:
+        retrying(table, 50, attempt)
+    assert (len(tries), raised.value.ambiguous) == (2, ambiguous)
+
+
 def test_a_dead_letter_of_many_parts_goes_on_where_a_fault_stopped_it() -> None:
     table, client = table_on({}, refusal("ThrottlingException"), {})
     letter = DeadLetter("signals", "7", "\ud800", "data: is not JSON", bytes(900_000), {"h": "x" * 20_000}, 5)

@@ -206,13 +206,16 @@ def retrying(table: Table, deadline_ms: float, attempt: Callable[[Table, bool], 
     bounded = table.until(deadline)
     ambiguous = False
     pause = 0.01
+    fault: TableUnavailable | None = None
     while True:
         try:
             return attempt(bounded, ambiguous)
         except WriteConflict:
             fault = TableUnavailable("too many writers at the same time")
         except TableUnavailable as error:
-            fault = error
+            # One that is raised after the deadline may say no more than that it has passed.
+            if fault is None or error.ambiguous or time.monotonic() < deadline:
+                fault = error
             ambiguous = ambiguous or error.ambiguous
         # Full jitter, so that writers that collided do not collide again.
         wait = _jitter.uniform(0, pause)
