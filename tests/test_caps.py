@@ -64,7 +64,7 @@ def spent(table: Table, user: str = "anna", now: float = NOW) -> tuple[int, int]
 
 def blocks(table: Table, now: float = NOW) -> dict[str, tuple[int, int]]:
     """Return everybody's tokens and millionths of a dollar, by block."""
-    items = table.query(keys.cap(date(now)), "0", "~", limit=1000)
+    items = table.query(keys.cap(date(now)), "00", "99", limit=1000)
     return {item["sk"]["S"]: (int(item["tokens"]["N"]), int(item["micro_usd"]["N"])) for item in items}
 
 
@@ -397,7 +397,24 @@ def test_items_are_gone_two_days_after_their_day(client: Table, table: LocalTabl
     assert {int(item["ttl"]["N"]) - midnight for item in table.items()} == {2 * 86_400}
 
 
-def test_nothing_is_written_of_a_person_who_was_erased(client: Table, table: LocalTable) -> None:
+def test_a_person_who_was_erased_has_a_cap_and_no_name(client: Table, table: LocalTable) -> None:
+    erase(client, "anna", 5000, settled_sec=0)
+    caps = capped(client, user_tokens=100)
+    assert [admitted(caps, 60) for _ in range(3)] == [True, True, False]
+    assert admitted(caps, 60, user="ben")
+    assert admitted(caps, 60, now=NOW + 86_400)
+    assert "anna" not in repr(table.items())
+    assert {item["pk"]["S"][:2] for item in table.items()} == {"T#", "G#", "C#"}
+    midnight = NOW + 12 * 3600
+    assert {int(item["ttl"]["N"]) - midnight for item in table.items() if item["pk"]["S"] == keys.cap(date(NOW))} == {
+        2 * 86_400
+    }
+    budget = caps.budget("anna", NOW + 2 * 86_400)
+    budget.settle(budget.book(60, 0.0), 10, 0.0)
+    assert [admitted(caps, 60, now=NOW + 2 * 86_400) for _ in range(3)] == [True, True, False]
+
+
+def test_nothing_is_written_under_the_name_of_a_person_who_was_erased(client: Table, table: LocalTable) -> None:
     caps = capped(client, user_tokens=100, total_tokens=100_000)
     budget = caps.budget("anna", NOW)
     booking = budget.book(50, 0.0)

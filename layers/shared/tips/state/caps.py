@@ -2,7 +2,7 @@
 
 A call is booked before it is made, with an estimate, and settled afterwards with what it used. It is admitted while
 what was used and booked is below the cap, so a cap is passed by what is in flight and no more. What a crash leaves
-unsettled stays booked.
+unsettled stays booked. What a person spends after their erasure stands among the blocks, under the tombstone's hash.
 
 Everybody's cap is cut into blocks of 1 %, so that no item is written by all. An instance leases a free block, books its
 calls there on condition that they fit, and takes another when one does not. A lease is for speed and keeps instances
@@ -109,7 +109,7 @@ class Budget:
         """
         amount = _amount(tokens, usd)
         # The person's first: whose own cap is reached writes to nothing that others share.
-        person = self._book_person(amount) if self._of_each else ()
+        person = (self._book_person(amount),) if self._of_each else ()
         if self._of_all is None:
             return _Booking(amount, person)
         try:
@@ -135,15 +135,22 @@ class Budget:
             except (TableUnavailable, WriteConflict):
                 telemetry.count("SpendingNotSettled")
 
-    def _book_person(self, amount: Amount) -> tuple[tuple[str, str], ...]:
-        """Return the keys of what was written: nothing is kept of a person who was erased."""
-        key = keys.generation(self._user_id), keys.spending(self._day.date)
+    def _book_person(self, amount: Amount) -> tuple[str, str]:
+        """Return the key of what was written: under a hash of the id, if the person was erased."""
+        own = keys.generation(self._user_id), keys.spending(self._day.date)
+        try:
+            return self._book_at(own, amount, [not_erased(self._user_id)])
+        except ConditionNotMet:
+            return self._book_at(keys.spending_of_erased(self._user_id, self._day.date), amount, [])
+
+    def _book_at(self, key: tuple[str, str], amount: Amount, conditions: list[Item]) -> tuple[str, str]:
+        """Return the key; raises `ConditionNotMet` where the item would be new and a condition on others fails."""
         below = " AND ".join(["attribute_exists(pk)", *(f"{name} < :cap_{name}" for name in self._of_each)])
         values = _values(amount) | _values(self._of_each, "cap_")
         for _ in range(_TRIES):
             with suppress(WriteConflict):
                 self._table.update(*key, _ADD, values, ConditionExpression=below)
-                return (key,)
+                return key
             item = self._table.get(*key)
             if item is not None:
                 self._day.refuse_if_reached(self._of_each, _used(item), "your")
@@ -151,11 +158,11 @@ class Budget:
             first = {"pk": {"S": key[0]}, "sk": {"S": key[1]}, "ttl": self._day.ttl(), **_item(amount)}
             put = {"Put": {"Item": first, "ConditionExpression": "attribute_not_exists(pk)"}}
             try:
-                self._table.transact([put, not_erased(self._user_id)])
-                return (key,)
+                self._table.transact([put, *conditions])
+                return key
             except ConditionNotMet:
-                if self._table.get(*key) is None:
-                    return ()
+                if conditions and self._table.get(*key) is None:
+                    raise
             except WriteConflict:
                 continue
         raise TableUnavailable("too many writers at the same time")

@@ -54,6 +54,11 @@ def tombstone(user_id: str) -> tuple[str, str]:
     return f"T#{_digest(user_id)}", ERASED
 
 
+def spending_of_erased(user_id: str, date: str) -> tuple[str, str]:
+    """What somebody erased spends on a day, without saying who: the sort key is the tombstone's hash."""
+    return cap(date), tombstone(user_id)[0]
+
+
 def generation(user_id: str) -> str:
     """Partition of what `generate` keeps of a user."""
     return f"G#{user_id}"
