@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -26,6 +27,7 @@ from tips.bandit.assignment import assign
 from tips.contracts.configuration import Experiment
 from tips.contracts.generation import GenerateResponse
 from tips.contracts.scoring import ScoreRequest
+from tips.prompts.prompt import read_context_block
 from tips.prompts.registry import prompts
 from tips.state.configuration import change
 from tips.state.table import Table
@@ -276,6 +278,33 @@ def test_the_own_tasks_stand_in_for_a_broken_model(load_function: Load) -> None:
     assert "Renew the passport" in body["candidates"][0]["content"]
     assert body["cost_usd"] == 0.0
     assert body["logged"] is False, "its words are no version's"
+
+
+def test_no_length_of_what_apps_say_refuses_a_person_their_tips(load_function: Load) -> None:
+    tasks: list[dict[str, Any]] = [{"id": f"{n}", "content": "y" * 300, "due": "z" * 300} for n in range(600)]
+    tasks += [{"id": "long", "content": "Sort the attic " * 700, "is_overdue": True}, {"id": "empty", "content": ""}]
+    with ModelServer() as server:
+        function = load_function("generate", LITELLM_URL=server.url)
+        body = {"user_id": "ann", "context": {"tasks": tasks, "snippets": ["x" * 10_000] * 20}}
+        assert function.call("POST", "/generate", body).status == 200
+        asked = read_context_block(server.received[0].body["messages"][-1]["content"]) or {}
+    assert asked["tasks"][0]["title"].startswith("Sort the attic")
+    assert len(json.dumps(asked)) < 6000
+    assert (len(asked["tasks"]), len(asked["snippets"])) == (12, 8)
+
+
+def test_calls_from_several_threads_are_all_answered(load_function: Load, table: LocalTable) -> None:
+    generate, score = load_function("generate"), load_function("score")
+    generate.call("POST", "/generate", BODY)  # the first imports LiteLLM
+
+    def serve(number: int) -> tuple[int, int]:
+        user = f"u-{number}"
+        written = generate.call("POST", "/generate", BODY | {"user_id": user})
+        tips = written.json["candidates"]
+        return written.status, score.call("POST", "/score", {"user_id": user, "candidates": tips}).status
+
+    with ThreadPoolExecutor(4) as pool:
+        assert set(pool.map(serve, range(16))) == {(200, 200)}
 
 
 def test_the_time_lambda_leaves_is_kept(load_function: Load) -> None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import socket
+import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -155,6 +158,23 @@ def test_unusable_text_never_opens_it(load: Load) -> None:
         for number in range(1, 8):
             timed(function)
             assert len(server.received) == 3 * number, "once, and two corrections"
+
+
+def test_a_connection_that_drops_never_opens_it(load: Load) -> None:
+    def hang_up() -> None:
+        with suppress(OSError):
+            while True:
+                listening.accept()[0].close()
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        hanging_up = threading.Thread(target=hang_up)
+        hanging_up.start()
+        function = load(LITELLM_URL=f"http://127.0.0.1:{listening.getsockname()[1]}")
+        attempts = [timed(function)[0].json["attempts"] for _ in range(5)]
+        listening.shutdown(socket.SHUT_RDWR)
+    hanging_up.join()
+    assert attempts == [attempts[0]] * 5
+    assert attempts[0] > 0
 
 
 def test_a_persons_cap_is_429_until_midnight_and_no_one_elses(load: Load) -> None:

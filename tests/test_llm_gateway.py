@@ -302,7 +302,7 @@ def test_a_refused_port_is_not_billed_and_a_dropped_connection_may_be() -> None:
         hanging_up.start()
         failed = failure(model_at(f"http://127.0.0.1:{server.getsockname()[1]}"))
         hanging_up.join()
-    assert (failed.code, failed.billed) == ("unavailable", True)
+    assert (failed.code, failed.billed) == ("bad_answer", True)
 
 
 def test_an_answer_without_end_is_left_at_once() -> None:
@@ -390,7 +390,7 @@ def test_a_direct_model_whose_connection_drops_is_called_once(monkeypatch: pytes
         thread = threading.Thread(target=hang_up)
         thread.start()
         reach_directly(monkeypatch, f"http://127.0.0.1:{server.getsockname()[1]}")
-        assert failure(direct_model(name)).code == "unavailable"
+        assert failure(direct_model(name)).code == "bad_answer"
         server.shutdown(socket.SHUT_RDWR)
     thread.join()
     assert len(accepted) == 1

@@ -233,6 +233,7 @@ def test_render_takes_a_whole_body(capsys: pytest.CaptureFixture[str], monkeypat
         (b'{"context": {}, "n": 11}', "n: "),
         (b'{"snippets": ["\\ud800"]}', "context.json: Invalid JSON: "),
         (b'{"timezone": "Mars/Crater"}', "context.timezone: must be an IANA time zone"),
+        (b'{"timezone": "localtime"}', "context.timezone: must be an IANA time zone"),
     ],
 )
 def test_render_refuses_a_file(tips: Tips, tmp_path: Path, content: bytes | None, says: str) -> None:

@@ -6,9 +6,10 @@ Only functions that bring FastAPI and Mangum import this module.
 from __future__ import annotations
 
 import asyncio
-import atexit
 import base64
 import json
+import threading
+import weakref
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, cast
 from urllib.parse import unquote
@@ -66,9 +67,23 @@ class _AnyText(Convertor[str]):
 
 register_url_convertor("text", _AnyText())
 
-# One loop for the life of the environment, so that connections outlive an invocation.
-_loop = asyncio.new_event_loop()
-atexit.register(_loop.close)
+
+class _Loop:
+    """A loop that is closed when nothing refers to this any more, or at exit."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        weakref.finalize(self, self.loop.close)
+
+
+class _OfThread(threading.local):
+    """One loop for the life of the environment, so that connections outlive an invocation; Lambda has one thread."""
+
+    def __init__(self) -> None:
+        self.own = _Loop()
+
+
+_of_thread = _OfThread()
 
 _HTTP_CODES = {404: "not_found", 405: "method_not_allowed"}
 
@@ -134,13 +149,13 @@ class _Unforeseen:
 
 def create_handler(app: FastAPI) -> Handler:
     """Return the Lambda handler of `app` for function-URL events (payload format 2.0)."""
-    asyncio.set_event_loop(_loop)
+    asyncio.set_event_loop(_of_thread.own.loop)
     mangum = Mangum(app, lifespan="off")
 
     def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
         request_id = _request_id(event, context)
         # Mangum takes the thread's current loop, and any `asyncio.run` in the process leaves none.
-        asyncio.set_event_loop(_loop)
+        asyncio.set_event_loop(_of_thread.own.loop)
         try:
             return mangum(_readable(event), context)
         except ServiceError as error:

@@ -27,24 +27,28 @@ PromptChoice = Annotated[
 
 
 class PromptTask(Body):
-    """A task of the person, as their app knows it."""
+    """A task of the person, as their app knows it. A long title is cut and one without words is passed over."""
 
     id: Id
-    content: Annotated[str, Field(min_length=1, max_length=2000)]
+    content: str
     is_overdue: bool | None = None
     task_age_days: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
     priority: Annotated[int, Field(ge=1, le=4), Whole] | None = None
-    due: Annotated[str, Field(max_length=64)] | None = None
+    due: str | None = None
 
 
 class PromptContext(Body):
-    """What a prompt may know of the person right now; all of it optional."""
+    """What a prompt may know of the person right now; all of it optional.
 
-    tasks: Annotated[list[PromptTask], Field(max_length=500)] | None = None
+    As much as a body holds is taken: `tips.features.context` chooses and cuts, so that no app's long list or text
+    refuses a person their tips.
+    """
+
+    tasks: list[PromptTask] | None = None
     hour_of_day: HourOfDay | None = None
     day_of_week: DayOfWeek | None = None
     timezone: Name | None = None
-    snippets: Annotated[list[Annotated[str, Field(max_length=2000)]], Field(max_length=100)] | None = None
+    snippets: list[str] | None = None
 
 
 class GenerateRequest(Body):

@@ -7,6 +7,9 @@ from zoneinfo import ZoneInfo
 
 from tips.errors import InvalidField
 
+# Files among the zones that are none: the clock of this machine, and placeholders.
+_NO_PLACES = frozenset({"localtime", "posixrules", "Factory"})
+
 
 def local_time(
     hour_of_day: int | None, day_of_week: int | None, timezone: str | None, now: datetime
@@ -18,6 +21,8 @@ def local_time(
     if timezone is None:
         return hour_of_day, day_of_week
     try:
+        if timezone in _NO_PLACES:
+            raise KeyError(timezone)
         there = now.astimezone(ZoneInfo(timezone))
     except (KeyError, ValueError, OSError):
         raise InvalidField("must be an IANA time zone such as Europe/Berlin", field="context.timezone") from None

@@ -27,7 +27,8 @@ _RETRY_AFTER = ("retry-after", "llm_provider-retry-after")
 class ModelFailure(Exception):
     """A call brought no answer; the provider's words may quote the prompt and are left out.
 
-    `timeout`; `unavailable`: no connection, or 5xx; `bad_answer`: no completion, or one cut off or far too long;
+    `timeout`; `unavailable`: no connection, or 5xx; `bad_answer`: no completion, or one far too long or cut off, be it
+    before its first byte;
     `rate_limited`: 429; `refused`: the key is not accepted or out of budget;
     `rejected`: any other 4xx; `breaker_open`: it was not called.
     """
@@ -73,8 +74,10 @@ def failure(error: Exception, heard: Heard) -> ModelFailure:
         return ModelFailure("timeout", billed=True)
     if heard.status is not None:
         return ModelFailure("bad_answer", answered=heard.complete, billed=True)
+    if heard.connected:
+        return ModelFailure("bad_answer", billed=True)
     if heard.sent:
-        return ModelFailure("unavailable", billed=heard.connected)
+        return ModelFailure("unavailable")
     status = getattr(error, "status_code", None)
     if not isinstance(status, int) or status < 400:
         return ModelFailure("bad_answer", billed=True)
