@@ -26,7 +26,8 @@ from tips.prompts.prompt import CLOSING, OPENING, STANDARD_SCHEMA, Prompt, conte
 
 ALL = list(registry.prompts().values())
 NOW = datetime(2026, 11, 23, 8, 30, tzinfo=UTC)
-KNOWN = "known: v1, v2-mentor, v3-few-shot, v4-orchestrator; aliases: production, latest; or auto alone"
+KNOWN = f"known: {', '.join(registry.prompts())}; aliases: production, latest; or auto alone"
+LATEST = list(registry.RELEASED)[-1]
 
 
 @pytest.fixture
@@ -94,7 +95,7 @@ def test_a_draft_is_had_by_its_name_alone() -> None:
     assert registry.status(registry.prompts()["v9-draft"]) == "draft"
     assert selected("v9-draft") == ["v9-draft"]
     assert selected("v1, v9-draft") == ["v1", "v9-draft"]
-    assert selected("latest") == ["v4-orchestrator"]
+    assert selected("latest") == [LATEST]
     assert "v9-draft" not in selected("auto")
     stale = registry.select("production", None, None, {"production": "v9-draft"})
     assert ([prompt.version for prompt in stale.prompts], stale.stale_alias) == (["v1"], "production")
@@ -127,7 +128,7 @@ def test_body_comes_before_experiment_before_default_before_v1(
     ("text", "versions"),
     [
         ("production", ["v2-mentor"]),
-        ("latest", ["v4-orchestrator"]),
+        ("latest", [LATEST]),
         ("v3-few-shot,v1", ["v3-few-shot", "v1"]),
         (" v3-few-shot , production,,v3-few-shot, v2-mentor ", ["v3-few-shot", "v2-mentor"]),
     ],
@@ -138,7 +139,7 @@ def test_aliases_and_rotations_may_stand_anywhere(place: int, text: str, version
 
 
 def test_aliases_without_configuration_are_the_standard_and_the_newest() -> None:
-    assert selected("production,latest") == ["v1", "v4-orchestrator"]
+    assert selected("production,latest") == ["v1", LATEST]
 
 
 def test_auto_is_every_released_version() -> None:
@@ -148,7 +149,7 @@ def test_auto_is_every_released_version() -> None:
     assert registry.select(None, None, "auto", {}).auto
 
 
-@pytest.mark.parametrize(("alias", "default"), [("production", "v1"), ("latest", "v4-orchestrator")])
+@pytest.mark.parametrize(("alias", "default"), [("production", "v1"), ("latest", LATEST)])
 def test_an_alias_for_what_is_unknown_here_falls_back_and_says_so(alias: str, default: str) -> None:
     selection = registry.select(None, None, f"v2-mentor,{alias}", {alias: "v99"})
     assert [prompt.version for prompt in selection.prompts] == ["v2-mentor", default]
