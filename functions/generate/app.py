@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
+from functools import cache
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -38,7 +39,11 @@ def build(settings: Settings) -> FastAPI:
     """Return the application under `settings`. Raises `ValueError` when they name no usable model address."""
     app = create_app("oO tips: generate", __version__)
     generator = Generator(settings)
-    counting = Table(settings, settings.table_deadline_ms)  # over everybody: nobody waits for it to show a tip
+
+    @cache
+    def counting() -> Table:
+        """Over everybody: nobody waits for it to show a tip, and no start for its client."""
+        return Table(settings, settings.table_deadline_ms)
 
     @app.post("/generate")
     async def generate(body: GenerateRequest, request: Request) -> GenerateResponse:
@@ -69,7 +74,7 @@ def build(settings: Settings) -> FastAPI:
     @app.get("/prompts/stats")
     async def stats() -> PromptStatsResponse:
         """Tell what reactions say of each version, over all people."""
-        counts = prompt_counts.read(counting, tuple(registry.prompts()))
+        counts = prompt_counts.read(counting(), tuple(registry.prompts()))
         return PromptStatsResponse(
             confidence=1 - _ERROR,
             versions=[

@@ -20,7 +20,7 @@ from tips.bandit.explanation import explain
 from tips.bandit.igw_ucb import InverseGapUCB
 from tips.bandit.learning import UserLearning
 from tips.bandit.posterior import Posterior, form_posterior
-from tips.bandit.registry import POLICIES, policy_named
+from tips.bandit.registry import POLICIES, SCHEMAS, policy_named
 from tips.contracts.scoring import RankedCandidate, ScoreRequest, ScoreResponse
 from tips.errors import LearningUnreadable, TableUnavailable, WriteConflict
 from tips.features.clock import local_time
@@ -97,7 +97,7 @@ class Scorer:
     def __init__(self, settings: Settings) -> None:
         self._reads = Table(settings, settings.score_read_budget_ms)
         self._writes = Table(settings, settings.score_write_budget_ms)
-        self._shared = SharedKnowledge(settings.configuration_cache_sec, settings.prior_strength_max)
+        self._shared = SharedKnowledge(settings.configuration_cache_sec, settings.prior_strength_max, SCHEMAS)
         self._default_policy = settings.active_policy
         self._reward_wait_us = round(settings.reward_wait_sec * 1_000_000)
         self._policies: Mapping[str, Policy] = {

@@ -27,6 +27,9 @@ POLICIES: Mapping[str, Policy] = {
 }
 
 
+SCHEMAS = tuple({policy.schema.name: policy.schema for policy in POLICIES.values()}.values())
+
+
 def policy_named(name: str, field: str = "policy") -> Policy:
     """Return the policy; raises `InvalidField` that lists the known ones."""
     try:

@@ -10,7 +10,6 @@ import time
 from typing import TYPE_CHECKING
 
 from tips import telemetry
-from tips.bandit.registry import POLICIES
 from tips.contracts.configuration import Configuration
 from tips.errors import ConfigurationUnreadable
 from tips.state import keys, priors
@@ -23,15 +22,13 @@ if TYPE_CHECKING:
     from tips.features.vectors import Schema
     from tips.state.table import Item
 
-POLICY_SCHEMAS = tuple({policy.schema.name: policy.schema for policy in POLICIES.values()}.values())
-
 _PAUSE_SEC = 1.0
 
 
 class SharedKnowledge:
     """Configuration and priors. `keys_due`, a read of them, `update`; cache_sec: how old they may be."""
 
-    def __init__(self, cache_sec: float, max_strength: float, schemas: Sequence[Schema] = POLICY_SCHEMAS) -> None:
+    def __init__(self, cache_sec: float, max_strength: float, schemas: Sequence[Schema]) -> None:
         self.configuration = Configuration()
         self._schemas = schemas
         self._cache_sec = cache_sec
