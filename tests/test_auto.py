@@ -102,7 +102,7 @@ def test_most_traffic_goes_to_the_version_that_each_likes(
     monkeypatch.setattr(prompt_choice, "draw", lambda chances, _: rng.choices(range(len(chances)), chances)[0])
     served, rewards = live(functions, rounds, rng)
     for user, liked in LIKES.items():
-        late = Counter(served[user][rounds * 3 // 4 :])
+        late = Counter(served[user][rounds * 2 // 3 :])
         assert late[liked] > 0.5 * late.total(), f"{user} likes {liked} and got {late}"
     stats = functions.stats()
     for version, had in rewards.items():

@@ -111,7 +111,13 @@ def printed_count(capsys: pytest.CaptureFixture[str], name: str) -> bool:
 
 def test_without_a_cap_no_table_is_touched() -> None:
     budget = capped(Table(Settings(dynamodb_endpoint="http://127.0.0.1:1"), timeout_ms=50)).budget("anna", NOW)
-    budget.settle(budget.book(10**9, 1e6), 10**9, 1e6)  # a table that is not there would raise
+    # A table that is not there would raise, after its time; a busy machine may hold up one of them.
+    times = []
+    for _ in range(3):
+        started = time.monotonic()
+        budget.settle(budget.book(10**9, 1e6), 10**9, 1e6)
+        times.append(time.monotonic() - started)
+    assert min(times) < 0.05
 
 
 def test_only_the_items_of_configured_caps_are_touched(new_table: Any) -> None:

@@ -113,7 +113,7 @@ def _end(process: subprocess.Popen[str]) -> None:
 
 @pytest.mark.parametrize(
     ("reactions", "people"),
-    [(200, 8), pytest.param(5000, 20, marks=[pytest.mark.long, pytest.mark.timeout(900)])],
+    [(300, 8), pytest.param(5000, 20, marks=[pytest.mark.long, pytest.mark.timeout(900)])],
 )
 def test_the_sums_are_those_of_one_ordered_pass(table: Any, client: Table, reactions: int, people: int) -> None:
     rng = random.Random(reactions)

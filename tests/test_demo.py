@@ -44,7 +44,7 @@ class InProcess:
 
 def test_populations_are_served_better_and_better(new_table: Any, load_function: Callable[..., Any]) -> None:
     every = []
-    for seed in (1, 2):
+    for seed in (1, 2, 3):
         service = InProcess(load_function, new_table())
         people = population(2, seed)
         for person in people:
@@ -56,7 +56,7 @@ def test_populations_are_served_better_and_better(new_table: Any, load_function:
         assert outcome.by_event > 80
         assert {service.stats(person.user_id)["pulls"] for person in people} == {20}
         every.append(means)
-    # The first days are few, so they are compared over all populations: the mean gain is 0.44, its deviation 0.1.
+    # The first days are few, so they are compared over all populations: the mean gain is 0.44, its deviation 0.08.
     assert fmean(means.late for means in every) > fmean(means.early for means in every)
     assert fmean(means.observed_late for means in every) > fmean(means.random for means in every)
 

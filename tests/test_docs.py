@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 import re
@@ -36,13 +35,11 @@ def stack() -> Iterator[Stack]:
 
 
 def shape(value: Any) -> Any:
-    """Types and keys, and what every run shares; ids, times and draws differ, and of a list the length."""
+    """Types and keys, and what every run shares; ids, times and draws differ."""
     if isinstance(value, dict):
         same = {"policy", "schema_hash", "policy_version", "degraded", "logged"}
         return {key: item if key in same else shape(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [one for one, _ in itertools.groupby(map(shape, value))]
-    return type(value)
+    return [shape(item) for item in value] if isinstance(value, list) else type(value)
 
 
 @pytest.mark.parametrize(("command", "answer"), examples(), ids=range(len(examples())))
@@ -50,7 +47,10 @@ def test_a_curl_answers_as_printed(stack: Stack, command: str, answer: str) -> N
     for port, url in ((8001, stack.score_url), (8002, stack.generate_url), (3001, stack.invoke_url)):
         command = command.replace(f"http://127.0.0.1:{port}", url)
     done = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert shape(json.loads(done.stdout)) == shape(json.loads(answer))
+    printed = json.loads(done.stdout)
+    if "versions" in printed:  # the page need not know of prompt versions that came later
+        printed["versions"] = [one for one in printed["versions"] if f'"{one["version"]}"' in answer]
+    assert shape(printed) == shape(json.loads(answer))
 
 
 def test_a_decision_is_replayed_as_engine_says(stack: Stack) -> None:

@@ -34,7 +34,7 @@ def test_every_answer_keeps_the_contract(load_function: Any, table: Any, route: 
     score = load_function("score", TABLE_DEADLINE_MS="30000")  # a busy machine is no fault of the answer
     if mode is GenerationMode.NEGATIVE and route == "GET /health":
         mode = GenerationMode.POSITIVE  # it takes nothing that could be bad
-    fuzz(score, route, mode, ROUTES[route], examples=40 if route in ("POST /score", "POST /reward") else 20)
+    fuzz(score, route, mode, ROUTES[route], examples=60 if route in ("POST /score", "POST /reward") else 20)
 
 
 def test_no_route_is_left_out(score: Any) -> None:

@@ -470,7 +470,7 @@ def test_there_are_ready_events() -> None:
 def test_every_answer_keeps_the_contract(generate: LoadedFunction, route: str, mode: GenerationMode) -> None:
     """What OpenAPI describes, and what it does not: the right status, the documented shape, never a 5xx."""
     # What a schema cannot say, such as which time zones exist, is refused as 422.
-    fuzz(generate, route, mode, {200, 422}, examples=50)
+    fuzz(generate, route, mode, {200, 422}, examples=100)
 
 
 def test_stats_keep_the_contract_with_a_table_and_without(table: LocalTable, load_function: Load) -> None:

@@ -62,7 +62,7 @@ FAULTS = {
     "empty choices": (Reply(body=b'{"choices": []}'), PATIENT, 502),
     "huge": (Reply(body=b'{"choices": [' + b" " * 3_000_000), PATIENT, 502),
 }
-LIMIT_SEC = 2 + 1.5  # what is promised of those in a hurry; the others are told at once
+LIMIT_SEC = 2 + 1.5  # what is promised of those in a hurry; the others are told at once all the more
 CODES = {502: "model_unusable", 503: "model_unavailable"}
 
 
@@ -73,7 +73,7 @@ def test_without_fallback_each_failure_has_its_status_in_time(
     with ModelServer(reply) as server:
         answer, took = timed(load(server, **times, **NO_FALLBACK))
     assert (answer.status, answer.json["error"]["code"]) == (status, CODES[status])
-    assert took < (LIMIT_SEC if times is HURRIED else 2 * LIMIT_SEC)
+    assert took < LIMIT_SEC
     if status == 503:
         assert int(answer.headers["retry-after"]) >= 1
     else:
@@ -87,15 +87,18 @@ def test_with_fallback_the_own_tasks_stand_in_in_time(load: Load, reply: Reply, 
     assert (answer.status, answer.json["fallback"], answer.json["logged"]) == (200, True, False)
     assert "Renew the passport" in answer.json["candidates"][0]["content"]
     assert {tip["source"] for tip in answer.json["candidates"]} == {"fallback"}
-    assert took < (LIMIT_SEC if times is HURRIED else 2 * LIMIT_SEC)
+    assert took < LIMIT_SEC
 
 
 def test_retry_after_is_the_providers(load: Load) -> None:
     with ModelServer(Reply(status=429, headers={"Retry-After": "7"})) as server:
-        answer, took = timed(load(server, **HURRIED, **NO_FALLBACK))
+        function = load(server, **HURRIED, **NO_FALLBACK)
+        answer, took = timed(function)
         assert len(server.received) == 1
+        # A busy machine may hold up one of them.
+        fastest = min(took, *(timed(function)[1] for _ in range(2)))
     assert answer.headers["retry-after"] == "7"
-    assert took < LIMIT_SEC
+    assert fastest < 1.5
 
 
 @pytest.mark.parametrize("reply", [Reply("```json\n" + GOOD + "\n```"), Reply(f"Sure! Here they are:\n{GOOD}\nEnjoy.")])
@@ -128,11 +131,13 @@ def test_a_breaker_is_shared_by_all_instances(load: Load) -> None:
         timed(other)
         asked = len(server.received)
         assert asked == 5, "the fifth failure opened it, in the middle of a request"
-        answer, took = timed(one)
+        answers = [timed(one) for _ in range(3)]
         assert len(server.received) == asked
-    assert (answer.status, answer.json["error"]["code"]) == (503, "model_unavailable")
-    assert 1 <= int(answer.headers["retry-after"]) <= 30
-    assert took < LIMIT_SEC
+    for answer, _ in answers:
+        assert (answer.status, answer.json["error"]["code"]) == (503, "model_unavailable")
+        assert 1 <= int(answer.headers["retry-after"]) <= 30
+    # A busy machine may hold up one of them.
+    assert min(took for _, took in answers) < 1
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,8 @@ REMAINS = [
     "The next training leaves them out.",
     "The counts per prompt version hold sums over everybody; what their reactions added stays in them, and for "
     "some days a mark of each tip shown that had no reaction yet, which does not say to whom.",
-    "For 35 days a hash of their id stays, so that reactions and events of theirs that still arrive are dropped.",
+    "For 35 days a hash of their id stays, so that reactions and events of theirs that still arrive are dropped; what "
+    "is spent on tips for them meanwhile is counted under it, by day, and goes two days later.",
     "Events that could not be read are kept as dead letters, with what they said, for 30 days.",
     "Backups of the table hold what it held until they expire, 35 days at most.",
 ]
