@@ -33,6 +33,8 @@ compile layers/shared/requirements $follow
 in_layer=$(names layers/shared/requirements.txt)
 compile functions/score/requirements $follow $in_layer
 compile functions/consume/requirements $follow $in_layer
+# A process of its own, with the layer's packages beside it.
+compile bridge/requirements $follow
 
 # LiteLLM requires these but does not import them for what the gateway asks of it; they are 45 MB.
 # scripts/check_generate.py makes every such call without them. A Bedrock model called directly needs no boto3: Lambda
