@@ -249,7 +249,7 @@ def test_a_prior_serves_newcomers_by_what_everybody_taught(
 def test_learning_of_which_no_belief_can_be_formed_counts_as_none(functions: Functions) -> None:
     statistics = replace(Statistics.empty(SCHEMA.dimension), xx=-np.eye(SCHEMA.dimension))  # the prior's opposite
     learned = SchemaLearning(statistics, SCHEMA.name, SCHEMA.names, 0)
-    functions.client.transact([write(keys.arms("ann"), UserLearning(schemas={SCHEMA.hash: learned}))])
+    functions.client.transact([write(keys.arms("ann"), 0, UserLearning(1, schemas={SCHEMA.hash: learned}))])
     written = functions.write("ann")
     assert written["prompt_propensity"] == pytest.approx(1 / len(RELEASED))
     assert written["logged"] is True

@@ -12,6 +12,7 @@ import pytest
 from devstack.stream import removed_by_ttl
 from tips.errors import LearningUnreadable, TableUnavailable
 from tips.state import waits
+from tips.state.changes import Outcome
 
 DECISION = "01ARZ3NDEKTSV4RRFFQ69G5FAV"
 OK: dict[str, Any] = {"batchItemFailures": []}
@@ -42,8 +43,9 @@ def ended(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
     """The waits that were ended, as (user, decision), in place of what ending one does to the table."""
     calls: list[tuple[str, str]] = []
 
-    def end(table: Any, user_id: str, decision_id: str, rules: Any, deadline_ms: float) -> bool:
-        calls.append((user_id, decision_id))
+    def carry_out(self: waits.WaitOver, person: Any) -> Outcome:
+        user_id = self.user_id
+        calls.append((user_id, self.decision_id))
         faults: dict[str, Exception] = {
             "table-is-down": TableUnavailable("the table refused the request"),
             "unreadable": LearningUnreadable("of a later version"),
@@ -51,21 +53,21 @@ def ended(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
         }
         if user_id in faults:
             raise faults[user_id]
-        return True
+        return Outcome(True, moved=True)
 
-    monkeypatch.setattr(waits, "end", end)
+    monkeypatch.setattr(waits.WaitOver, "carry_out", carry_out)
     return calls
 
 
 def test_the_end_of_a_wait_reaches_its_decision(consume: Any, ended: list[tuple[str, str]], capsys: Any) -> None:
     assert consume.invoke(event(record(), record(pk="U#U#ben#W#"))) == OK
-    assert ended == [("anna", DECISION), ("U#ben#W#", DECISION)]
+    assert sorted(ended) == [("U#ben#W#", DECISION), ("anna", DECISION)]
     assert "DefaultRewardLearned" in capsys.readouterr().out
 
 
 def test_the_settings_decide_what_is_learned(load_function: Any, table: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Any] = []
-    monkeypatch.setattr(waits, "end", lambda table, user_id, decision_id, rules, deadline_ms: seen.append(rules))
+    monkeypatch.setattr(waits.WaitOver, "carry_out", lambda self, person: seen.append(person.rules) or Outcome(True))
     load_function("consume", DEFAULT_REWARD="-0.5", HALF_LIFE_DAYS="30").invoke(event(record()))
     (rules,) = seen
     assert rules.default_reward == -0.5
@@ -158,10 +160,11 @@ def test_a_record_of_the_wrong_shape_is_a_dead_letter_at_once_and_stops_nobody(
     assert "EventInvalid" in capsys.readouterr().out
 
 
-def test_what_follows_a_failure_is_left_for_the_next_delivery(consume: Any, ended: list[tuple[str, str]]) -> None:
+def test_of_several_failures_the_first_is_reported(consume: Any, ended: list[tuple[str, str]]) -> None:
+    # All that follows it comes again, which changes nothing for those that are done.
     records = [record(pk=f"U#{name}") for name in ("anna", "table-is-down", "ben", "table-is-down")]
     assert consume.invoke(event(*records)) == failed(records[1])
-    assert [user for user, _ in ended] == ["anna", "table-is-down"]
+    assert {"anna", "table-is-down"} <= {user for user, _ in ended}
 
 
 @pytest.mark.parametrize("fault", ["unreadable", "our-fault"])
@@ -170,7 +173,7 @@ def test_a_fault_in_one_record_never_stops_the_shard(
 ) -> None:
     poisoned = record(pk=f"U#{fault}")
     assert consume.invoke(event(record(), poisoned, record(pk="U#ben"))) == OK
-    assert [user for user, _ in ended] == ["anna", fault, "ben"]
+    assert sorted(user for user, _ in ended) == sorted(["anna", fault, "ben"])
     (letter,) = table.items()
     # It can be replayed when the fault is mended.
     assert json.loads(letter["data"]["B"]) == poisoned

@@ -48,10 +48,11 @@ def test_everything_goes_and_is_counted_and_others_stay(score: Any, consume: Any
         "event_marks": 1,
         "generation": 4,
         "learning": 1,
+        "profile": 1,
         "reward_waits": 3,
         "syncs": 1,
     }
-    assert answer.json["erased_total"] == 13
+    assert answer.json["erased_total"] == 14
     assert "prior" in " ".join(answer.json["remains"])
     assert of(table, "anna") == Counter()
     left = [item for item in table.items() if item["pk"]["S"] not in partitions]

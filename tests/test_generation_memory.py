@@ -55,7 +55,7 @@ def test_of_a_stranger_nothing_is_known(memory: GenerationMemory) -> None:
 def test_learning_preferences_and_breakers_come_in_one_read(client: Table, memory: GenerationMemory) -> None:
     learned = SchemaLearning(Statistics.empty(SCHEMA.dimension), SCHEMA.name, SCHEMA.names, 7)
     also = {"preferences": {"S": "has liked reminders"}}
-    client.transact([write(keys.arms("anna"), UserLearning(schemas={SCHEMA.hash: learned}), also)])
+    client.transact([write(keys.arms("anna"), 0, UserLearning(1, schemas={SCHEMA.hash: learned}), also)])
     pk, sk = keys.breaker("m-2")
     client.put({"pk": {"S": pk}, "sk": {"S": sk}, "failures": {"N": "3"}})
     set_alias(client, "v2-mentor")

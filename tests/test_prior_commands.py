@@ -41,7 +41,7 @@ def teach(client: Table, user_id: str, *, likes: float = 1.0, reactions: int = 2
         x = CROSSED_V3.encode(SITUATION, [candidate])[0]
         statistics = statistics.learn(x, NOW, None, 0.6 * liking + 0.2 * float(rng.standard_normal()))
     learned = SchemaLearning(statistics, CROSSED_V3.name, CROSSED_V3.names, NOW)
-    client.transact([write(keys.learning(user_id), UserLearning(schemas={CROSSED_V3.hash: learned}))])
+    client.transact([write(keys.learning(user_id), 0, UserLearning(1, schemas={CROSSED_V3.hash: learned}))])
 
 
 NOW = 1_790_000_000_000_000

@@ -22,12 +22,12 @@ from tips.features.prompt_arms import prompt_schema, prompt_situation
 from tips.features.similarity import signature
 from tips.features.vectors import Candidate
 from tips.prompts.registry import prompts
-from tips.state import decisions, keys, prompt_counts, teaching
-from tips.state.arms import read_arms
-from tips.state.decision_codec import read_decision
+from tips.state import keys, prompt_counts
+from tips.state.decision_codec import RememberedDecision
 from tips.state.generation_memory import GenerationMemory
 from tips.state.generations import Generation, generation_item, read_generation
 from tips.state.learning import pack_statistics, read_learning, unpack_statistics
+from tips.state.person import Needs, Person
 from tips.state.prompt_counts import PromptCounts
 from tips.state.shared_knowledge import SharedKnowledge
 from tips.state.table import Table
@@ -343,17 +343,22 @@ def test_a_version_of_any_name_is_counted_apart_from_waits(world: World) -> None
     assert not marker["sk"]["S"].startswith(keys.WAIT_PREFIX), "its end would be taken for that of a reward wait"
 
 
+def attempt_on(world: World, decision_id: str) -> tuple[Person, RememberedDecision]:
+    needs = Needs(decision_id=decision_id)
+    person = Person(world.client, "anna", [needs], LearningRules(), time.time_ns() // 1000)
+    remembered = person.decision(needs)
+    assert remembered is not None
+    return person, remembered
+
+
 def test_a_lesson_that_was_on_its_way_when_all_was_reset_is_not_learned(world: World) -> None:
     generation = written()
     decision_id = world.shown(generation)
     world.react(decision_id, reward=0.5)  # of tips it is learned; of versions not, because nothing is logged yet
     world.client.put(generation_item(generation))
-    item = world.client.get(keys.user("anna"), keys.decision(decision_id))
-    assert item is not None
-    before = read_decision(item)
-    known = read_learning(world.client.get(*keys.learning("anna")))
-    arms = read_arms(world.client, before.decision, world.client.get(*keys.arms("anna")))
-    writes, moves = teaching.change(before, before, known, arms, LearningRules(), time.time_ns() // 1000)
+    person, before = attempt_on(world, decision_id)
+    moves = person.settle(before, before)
+    writes = person.writes()
     assert not moves
     world.score.call("POST", "/reset/anna")
     with pytest.raises(ConditionNotMet):
@@ -366,12 +371,10 @@ def test_a_reaction_that_turns_out_late_is_taken_back(world: World) -> None:
     now = time.time()
     world.react(decision_id, reward=1.0)
     assert world.counts() == PromptCounts(1, 1, 1, 1.0, 1.0)
-    (remembered,) = decisions.newest(world.client, "anna", 1)
+    person, remembered = attempt_on(world, decision_id)
     early = replace(remembered, activated_at=round((now - 3 * DAY_SEC) * 1e6))
-    known = read_learning(world.client.get(*keys.learning("anna")))
-    arms = read_arms(world.client, remembered.decision, world.client.get(*keys.arms("anna")))
-    writes, _ = teaching.change(remembered, early, known, arms, LearningRules(), time.time_ns() // 1000)
-    world.client.transact(writes)
+    person.settle(remembered, early)
+    world.client.transact(person.writes())
     assert world.counts() == PromptCounts()
     np.testing.assert_allclose(world.learned().schemas[SCHEMA.hash].statistics.rx, 0.0, atol=1e-12)
 

@@ -130,6 +130,16 @@ def test_what_cannot_be_learned_is_said(score: Any, table: Any, reward: dict[str
     answer = score.call("POST", "/reward", {"user_id": "anna", "action": "done", **reward})
     assert answer.status == 200
     assert answer.json == {"ok": True, "applied": False, "reason": reason, "reward": 0.6}
+    # Of the person's habits it tells all the same.
+    assert sorted((item["pk"]["S"], item["sk"]["S"][:2]) for item in table.items()) == [
+        ("G#anna", "P"),
+        ("U#anna", "E#"),
+    ]
+
+
+def test_an_explicit_reward_without_a_decision_leaves_nothing(score: Any, table: Any) -> None:
+    reward = {"user_id": "anna", "tip_id": "never-scored", "reward": 0.5}
+    assert score.call("POST", "/reward", reward).json["reason"] == "unknown_decision"
     assert table.items() == []
 
 

@@ -18,6 +18,7 @@ from tests.deciding import remember
 from tests.requests import score_request, stats
 from tips.features.crossed_v3 import CROSSED_V3
 from tips.state import decisions, learning, reactions, waits
+from tips.state.changes import carry_out_one
 from tips.state.reactions import Report
 from tips.state.table import Table
 from tips.state.teaching import LearningRules
@@ -219,7 +220,7 @@ def test_what_a_decision_teaches_does_not_depend_on_what_was_known_first(
         return lambda: reactions.apply(client, report, rules, 5000)
 
     def serve(at: int) -> Any:
-        return lambda: waits.tip_served(client, user, "a", decision.decision_id, at, rules, 5000)
+        return lambda: carry_out_one(client, waits.Served(user, "a", at, decision.decision_id), rules, 5000)
 
     steps = [react(*one) for one in told] + [serve(at) for at in shown]
     steps += rng.sample(steps, k=len(steps) // 2)
@@ -228,7 +229,7 @@ def test_what_a_decision_teaches_does_not_depend_on_what_was_known_first(
     if ends:  # at any time after the wait has begun
         steps.insert(
             rng.randint(1 if deferred else 0, len(steps)),
-            lambda: waits.end(client, user, decision.decision_id, rules, 5000),
+            lambda: carry_out_one(client, waits.WaitOver(user, decision.decision_id), rules, 5000),
         )
     for step in steps:
         step()

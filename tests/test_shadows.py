@@ -231,7 +231,7 @@ def test_shared_knowledge_that_cannot_be_read_does_not_hold_up_what_can(
     original = Table.get_all
 
     def get_all(self: Table, keys: Any) -> Any:
-        if len(keys) > 2:
+        if len(keys) > 3:
             raise TableUnavailable("slow")
         return original(self, keys)
 

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from tips import telemetry
-from tips.errors import BadRecord, TableUnavailable
-from tips.ingest.process import process
+from tips.errors import BadRecord, OutOfTime, TableUnavailable
+from tips.ingest.process import process_batch
 from tips.ingest.records import Record, records_of
 from tips.settings import Settings
 from tips.state import dead_letters
@@ -19,7 +19,7 @@ from tips.state.teaching import LearningRules
 _settings = Settings.from_env()
 _table = Table(_settings, timeout_ms=_settings.table_deadline_ms / 2)
 _rules = LearningRules.from_settings(_settings)
-# What one record may take: retries until the deadline, one call that began just before it, and the answer.
+# What one transaction may take: retries until the deadline, one call that began just before it, and the answer.
 _RESERVE_MS = 2 * _settings.table_deadline_ms
 
 
@@ -33,54 +33,45 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
 
 
 def _failures(records: Sequence[Record], context: Any) -> list[str]:
-    """Process the records; of a stream only up to the first failure, because Lambda starts again from there."""
+    """Process the records; of a stream only the first failure counts, because Lambda starts again from there."""
+    # Twice the reserve: the last transaction may begin just before it stops, and bad records come after them all.
+    stop_at = time.monotonic() + (context.get_remaining_time_in_millis() - 2 * _RESERVE_MS) / 1000
+    results = process_batch(_table, records, _rules, _settings.table_deadline_ms, stop_at)
     failures: list[str] = []
-    for record in records:
-        if not _done(record, context):
+    for record, result in zip(records, results, strict=True):
+        if not _done(record, result, context):
             failures.append(record.identifier)
             if record.in_order:
                 break
     return failures
 
 
-def _done(record: Record, context: Any) -> bool:
-    """Whether the record needs no further delivery."""
-    if context.get_remaining_time_in_millis() < _RESERVE_MS:
-        telemetry.count("EventOutOfTime")
-        return False
-    started = time.monotonic()
+def _done(record: Record, result: str | Exception, context: Any) -> bool:
+    """Whether a record needs no further delivery, after what came of it."""
     try:
-        return _processed(record)
+        if isinstance(result, str):
+            telemetry.count(result)
+            return True
+        if isinstance(result, BadRecord):
+            return _given_up(record, result.reason, context)
+        if isinstance(result, TableUnavailable) or not record.in_order:
+            raise result
+        # As a failure, it would keep everybody of its shard waiting, until the stream lets go of them all.
+        telemetry.log_unforeseen("record given up", result, record=record.identifier)
+        _store_dead_letter(record, type(result).__name__, context)
+        return True
+    except OutOfTime:
+        telemetry.count("EventOutOfTime")
     except TableUnavailable:
         telemetry.count("EventFailed")
-        telemetry.logger.warning(
-            "record failed",
-            extra={"record": record.identifier, "ms": round((time.monotonic() - started) * 1000)},
-        )
-    except Exception:
+        telemetry.logger.warning("record failed", extra={"record": record.identifier})
+    except Exception as fault:
         # A fault of ours in one record must not hold up its neighbours.
-        telemetry.log_unforeseen("record failed", record=record.identifier)
+        telemetry.log_unforeseen("record failed", fault, record=record.identifier)
     return False
 
 
-def _processed(record: Record) -> bool:
-    """Whether the record is done; raises what may be better at the next delivery."""
-    try:
-        telemetry.count(process(_table, record, _rules, _settings.table_deadline_ms))
-    except BadRecord as fault:
-        return _given_up(record, fault.reason)
-    except TableUnavailable:
-        raise
-    except Exception as fault:
-        if not record.in_order:
-            raise
-        # As a failure, it would keep everybody of its shard waiting, until the stream lets go of them all.
-        telemetry.log_unforeseen("record given up", record=record.identifier)
-        _store_dead_letter(record, type(fault).__name__)
-    return True
-
-
-def _given_up(record: Record, reason: str) -> bool:
+def _given_up(record: Record, reason: str, context: Any) -> bool:
     """A bad record fails until it was delivered often enough, in a stream once; then it is a dead letter and done."""
     telemetry.count("EventInvalid")
     telemetry.logger.warning(
@@ -89,11 +80,14 @@ def _given_up(record: Record, reason: str) -> bool:
     )
     if record.num_delivered < _settings.nats_max_deliver and not record.in_order:
         return False
-    _store_dead_letter(record, reason)
+    _store_dead_letter(record, reason, context)
     return True
 
 
-def _store_dead_letter(record: Record, reason: str) -> None:
+def _store_dead_letter(record: Record, reason: str, context: Any) -> None:
+    """Raises `TableUnavailable`."""
+    if context.get_remaining_time_in_millis() < _RESERVE_MS:
+        raise OutOfTime
     letter = dead_letters.DeadLetter(
         record.origin,
         record.identifier,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -25,6 +26,7 @@ from tips.contracts.scoring import (
     DecisionResponse,
     FeatureHistory,
     HealthResponse,
+    ProfileResponse,
     ScoreRequest,
     ScoreResponse,
 )
@@ -32,10 +34,11 @@ from tips.errors import InvalidField, NotFound, TableUnavailable
 from tips.http import DirectRoute, create_app, create_handler
 from tips.scoring import Scorer
 from tips.settings import Settings
-from tips.state import bridge_health, decisions, erasure, learning, reactions, waits
+from tips.state import bridge_health, decisions, erasure, learning, profiles, reactions, waits
+from tips.state.changes import carry_out_one
 from tips.state.table import Table
 from tips.state.teaching import LearningRules
-from tips.views import decision_view, history_entry, stats_view
+from tips.views import decision_view, history_entry, profile_view, stats_view
 
 HISTORY_LENGTH = 100
 
@@ -111,7 +114,7 @@ def build(settings: Settings) -> FastAPI:
 
     @app.post("/activate", response_model_exclude_none=True)
     async def activate(request: ActivateRequest) -> ActivateResponse:
-        outcome = waits.activate(table, request.user_id, request.decision_id, rules, deadline_ms)
+        outcome = carry_out_one(table, waits.Activated(request.user_id, request.decision_id), rules, deadline_ms)
         if outcome.reason in ("unknown_decision", "erased"):
             raise NotFound("no such decision of this user", field="decision_id")
         return ActivateResponse(applied=outcome.applied, reason=None if outcome.applied else "already_active")
@@ -119,6 +122,10 @@ def build(settings: Settings) -> FastAPI:
     @app.get("/features/{user_id:text}")
     async def features(user_id: UserId) -> FeatureHistory:
         return FeatureHistory(history=[history_entry(one) for one in decisions.newest(table, user_id, HISTORY_LENGTH)])
+
+    @app.get("/profile/{user_id:text}")
+    async def profile(user_id: UserId) -> ProfileResponse:
+        return profile_view(user_id, profiles.read(table, user_id), time.time_ns() // 1000)
 
     @app.get("/decisions/{decision_id:text}")
     async def decision(decision_id: Annotated[Id, Path()], user_id: Annotated[Id, Query()]) -> DecisionResponse:

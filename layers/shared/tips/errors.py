@@ -67,16 +67,24 @@ class ModelUnavailable(ServiceError):
 class TableUnavailable(ServiceError):
     """DynamoDB did not answer, refused or throttled within the time there was.
 
-    `ambiguous` says that a write may have been carried out all the same.
+    `ambiguous` says that a write may have been carried out all the same; `malformed`, that the request can never be.
     """
 
     status = 503
     code = "table_unavailable"
     retry_after_sec = 1
 
-    def __init__(self, message: str, *, ambiguous: bool = False) -> None:
+    def __init__(self, message: str, *, ambiguous: bool = False, malformed: bool = False) -> None:
         super().__init__(message)
         self.ambiguous = ambiguous
+        self.malformed = malformed
+
+
+class OutOfTime(TableUnavailable):
+    """The table was not asked at all: what called has no time left."""
+
+    def __init__(self) -> None:
+        super().__init__("no time is left")
 
 
 class LearningUnreadable(ServiceError):

@@ -13,6 +13,7 @@ from tips import telemetry
 from tips.contracts.generation import GenerateRequest, GenerateResponse, TipCandidate
 from tips.errors import ServiceError
 from tips.features.context import build_context
+from tips.features.profile import profile_of
 from tips.llm import tracing
 from tips.llm.models import resolve_models
 from tips.llm.writer import NoTips, Written, write_tips
@@ -67,10 +68,12 @@ class Generator:
         names = [model.name for model in self.models if not model.is_template]
         known = self.memory.recall(request.user_id, names)
         selection = select(request, settings.default_prompt_version, self.memory.shared.configuration, now)
+        profile = profile_of(request.profile_features, known.profile, request.context.timezone, now)
         prompt, choice = self._chooser.choose(
-            request.user_id, generation_id, selection, situation_of(request, now), known.learning
+            request.user_id, generation_id, selection, situation_of(request, profile, now), known.learning
         )
-        context = build_context(request.context, request.profile_features, now, known.preferences)
+        choice = replace(choice, context={**choice.context, "profile_sources": dict(profile.sources)})
+        context = build_context(request.context, profile.features, now, known.preferences)
         try:
             written = await write_tips(
                 prompt,

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from tips.bandit.policy import Distribution, Parameters
     from tips.contracts.configuration import Configuration
     from tips.contracts.generation import GenerateRequest
+    from tips.features.profile import Profile
     from tips.features.vectors import Situation
     from tips.prompts.prompt import Prompt
     from tips.prompts.registry import Selection
@@ -50,12 +51,12 @@ def select(request: GenerateRequest, default: str | None, configuration: Configu
     return selection
 
 
-def situation_of(request: GenerateRequest, now: datetime) -> Situation:
+def situation_of(request: GenerateRequest, profile: Profile, now: datetime) -> Situation:
     """Return the context in which a version is chosen. Raises `InvalidField` for an unknown time zone."""
     given = request.context
     hour, day = local_time(given.hour_of_day, given.day_of_week, given.timezone, now)
     tasks = None if given.tasks is None else len(given.tasks)
-    return prompt_situation(hour, day, request.profile_features or {}, tasks)
+    return prompt_situation(hour, day, profile.features, tasks)
 
 
 class PromptChooser:

@@ -24,9 +24,11 @@ from tips.bandit.registry import POLICIES, SCHEMAS, policy_named
 from tips.contracts.scoring import RankedCandidate, ScoreRequest, ScoreResponse
 from tips.errors import LearningUnreadable, TableUnavailable, WriteConflict
 from tips.features.clock import local_time
+from tips.features.profile import profile_of
 from tips.features.vectors import Columns, Schema, Situation
 from tips.state import decisions, keys
 from tips.state.learning import read_learning
+from tips.state.profiles import read_profile
 from tips.state.shared_knowledge import SharedKnowledge
 from tips.state.table import Table
 
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 
     from tips.bandit.policy import Distribution, Parameters, Policy
     from tips.bandit.statistics import Statistics
+    from tips.features.profile_counters import ProfileCounters
     from tips.settings import Settings
 
 
@@ -48,6 +51,7 @@ class _Known:
 
     learning: UserLearning | None
     erased: bool = False
+    profile: ProfileCounters | None = None
 
 
 @dataclass(eq=False)
@@ -144,10 +148,11 @@ class Scorer:
         hour, day = local_time(context.hour_of_day, context.day_of_week, context.timezone, now)
         decision_id = str(ULID())
         known = self._read(request.user_id)
+        profile = profile_of(request.profile_features, known.profile, context.timezone, now)
         experiments = assignments(self._shared.configuration, request.user_id, now)
         policy = self._policies[named or self._assigned_policy(experiments) or self.active_policy()]
         view = _View(
-            Situation(hour, day, request.profile_features or {}),
+            Situation(hour, day, profile.features),
             Columns(request.candidates),
             known.learning or UserLearning(),
             self._shared,
@@ -159,7 +164,7 @@ class Scorer:
             # What is stored of this person can be read, but no belief can be formed from it.
             telemetry.count("ScoreDegraded")
             telemetry.log_unforeseen("learning cannot be used")
-            known = _Known(None, known.erased)
+            known = replace(known, learning=None)
             view = replace(view, learning=UserLearning(), _seen={})
             active = view.evaluate(policy)
         distribution = active[0]
@@ -181,6 +186,7 @@ class Scorer:
             deferred=request.defer,
             experiments=self._took_part(experiments, policy.name),
             context=_logged_context(request),
+            profile_sources=profile.sources,
         )
         explanation = None
         if request.explain:
@@ -207,20 +213,22 @@ class Scorer:
     def _read(self, user_id: str) -> _Known:
         """Read, in one round trip, the person's learning, and with it what all requests share if that is due."""
         due = self._shared.keys_due()
-        wanted = [keys.learning(user_id), keys.tombstone(user_id), *due]
+        wanted = [keys.learning(user_id), keys.tombstone(user_id), keys.profile(user_id), *due]
+        profile = None
         try:
-            item, tombstone, *shared = self._reads.get_all(wanted)
+            item, tombstone, counters, *shared = self._reads.get_all(wanted)
             self._shared.update(shared)
             if tombstone is not None:
                 return _Known(UserLearning(), erased=True)
-            return _Known(read_learning(item))
+            profile = read_profile(counters)
+            return _Known(read_learning(item), profile=profile)
         except (TableUnavailable, WriteConflict):
             self._shared.postpone()
             telemetry.count("ScoreDegraded")
         except LearningUnreadable:
             telemetry.count("ScoreDegraded")
             telemetry.log_unforeseen("learning cannot be used")
-        return _Known(None)
+        return _Known(None, profile=profile)
 
     def _assigned_policy(self, experiments: Mapping[str, str]) -> str | None:
         """Return the arm of the experiment on policies that the person is in; an unknown arm is counted and left."""

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import sys
+import threading
 import time
 import traceback
 
@@ -19,6 +20,7 @@ logger = Logger(service=_service)
 _namespace = os.environ.get("POWERTOOLS_METRICS_NAMESPACE", "oO/Tips")
 _Dimensions = tuple[tuple[str, str], ...]
 _counts: dict[_Dimensions, dict[str, list[float]]] = {}
+_lock = threading.Lock()
 
 
 def count(name: str, value: float = 1) -> None:
@@ -28,8 +30,9 @@ def count(name: str, value: float = 1) -> None:
 
 def count_for(name: str, value: float = 1, **dimensions: str) -> None:
     """Add `value` to the metric `name` under `dimensions`, whose values must come from closed sets as well."""
-    metrics = _counts.setdefault(tuple(sorted(dimensions.items())), {})
-    metrics.setdefault(name, [0.0])[0] += value
+    with _lock:  # people's records are worked on at the same time
+        metrics = _counts.setdefault(tuple(sorted(dimensions.items())), {})
+        metrics.setdefault(name, [0.0])[0] += value
 
 
 def flush() -> None:
@@ -48,9 +51,10 @@ def flush() -> None:
         print(json.dumps(line, separators=(",", ":")))
 
 
-def log_unforeseen(message: str, **extra: object) -> None:
-    """Log the exception being handled by type and place; its text may quote what a person wrote."""
-    kind, _, trace = sys.exc_info()
+def log_unforeseen(message: str, fault: BaseException | None = None, **extra: object) -> None:
+    """Log an exception, else the one being handled, by type and place; its text may quote what a person wrote."""
+    fault = fault or sys.exc_info()[1]
+    trace = None if fault is None else fault.__traceback__
     place = [f"{frame.filename}:{frame.lineno}" for frame in traceback.extract_tb(trace)[-6:]]
     count("UnforeseenError")
-    logger.error(message, extra={"exception": kind.__name__ if kind else None, "at": place, **extra})
+    logger.error(message, extra={"exception": type(fault).__name__ if fault else None, "at": place, **extra})

@@ -6,7 +6,15 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from tips.contracts.reward import StatsResponse
-from tips.contracts.scoring import DecisionResponse, EvaluationView, HistoryEntry, ReactionView
+from tips.contracts.scoring import (
+    DecisionResponse,
+    EvaluationView,
+    HistoryEntry,
+    ProfileFeatureView,
+    ProfileResponse,
+    ReactionView,
+)
+from tips.features.profile_schema import PROFILE_FEATURES, ProfileFeature
 from tips.state import keys
 
 if TYPE_CHECKING:
@@ -14,6 +22,7 @@ if TYPE_CHECKING:
     from tips.bandit.learning import UserLearning
     from tips.bandit.policy import Policy
     from tips.bandit.rewards import Reaction
+    from tips.features.profile_counters import ProfileCounters, StoredFeature
     from tips.state.decision_codec import RememberedDecision
 
 
@@ -57,6 +66,7 @@ def decision_view(remembered: RememberedDecision) -> DecisionResponse:
         hour_of_day=decision.situation.hour_of_day,
         day_of_week=decision.situation.day_of_week,
         profile_features=dict(decision.situation.profile),
+        profile_sources=dict(decision.profile_sources),
         context=dict(decision.context),
         evaluations={name: _evaluation_view(one) for name, one in decision.evaluations.items()},
         explored=decision.explored,
@@ -87,6 +97,27 @@ def _reaction_view(reaction: Reaction | None, *, learned: bool) -> ReactionView 
         action=reaction.action,
         dwell_ms=reaction.dwell_ms,
         learned=learned,
+    )
+
+
+def profile_view(user_id: str, counters: ProfileCounters, now_us: int) -> ProfileResponse:
+    stored = counters.features()
+    return ProfileResponse(
+        user_id=user_id,
+        features={
+            feature.name: _profile_feature_view(feature, stored.get(feature.name), now_us)
+            for feature in PROFILE_FEATURES
+        },
+    )
+
+
+def _profile_feature_view(feature: ProfileFeature, kept: StoredFeature | None, now_us: int) -> ProfileFeatureView:
+    return ProfileFeatureView(
+        value=feature.fallback if kept is None else kept.value,
+        updated_at=None if kept is None else iso(kept.updated_at),
+        age_sec=None if kept is None else round(kept.age_sec(now_us), 3),
+        fresh=kept is not None and kept.is_fresh(feature.ttl_sec, now_us),
+        ttl_sec=feature.ttl_sec,
     )
 
 

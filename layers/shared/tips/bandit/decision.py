@@ -51,6 +51,7 @@ class Decision:
 
     policy: the one that chose; `evaluations` holds it and the shadows. epoch: the user's learning epoch, None when the
     table could not be read. experiments: arm by experiment. reward_wait_us: how long a reaction is in time.
+    profile_sources: where each profile feature came from: the request, what is stored, or nowhere.
     """
 
     user_id: str
@@ -66,6 +67,7 @@ class Decision:
     deferred: bool = False
     experiments: Mapping[str, str] = field(default_factory=dict)
     context: Mapping[str, Any] = field(default_factory=dict)
+    profile_sources: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def tip_id(self) -> str:

@@ -161,6 +161,7 @@ class DecisionResponse(Answer):
 
     `reaction` is the one that counts, `late_reaction` the last one after the reward wait. `learned_reward` is what the
     decision has taught: a reaction's reward, the default at the end of the wait, or nothing yet.
+    `profile_sources` says of each profile feature whether it was the request's, a stored one, or a fallback.
     """
 
     decision_id: str
@@ -172,6 +173,7 @@ class DecisionResponse(Answer):
     hour_of_day: float | None
     day_of_week: float | None
     profile_features: dict[str, float | bool | None]
+    profile_sources: dict[str, str]
     context: dict[str, Any]
     evaluations: dict[str, EvaluationView]
     explored: bool
@@ -187,15 +189,43 @@ class DecisionResponse(Answer):
     learned_reward: float | None
 
 
+class ProfileFeatureView(Answer):
+    """One stored profile feature. `value`: its fallback when nothing is stored; then it was never updated.
+
+    `fresh`: whether it is young enough (`age_sec` at most `ttl_sec`) for decisions to use it.
+    """
+
+    value: float | None
+    updated_at: str | None
+    age_sec: float | None
+    fresh: bool
+    ttl_sec: int
+
+
+class ProfileResponse(Answer):
+    """What is stored of a person's profile, by the feature's name; reading it changes nothing."""
+
+    user_id: str
+    features: dict[str, ProfileFeatureView]
+
+
 class ConsumerHealth(Answer):
     last_msg_ts: str | None
     processed: int
     errors: int
 
 
+def _is_none(value: object) -> bool:
+    return value is None
+
+
 class NatsHealth(Answer):
+    """As the bridge's last heartbeat says; `stale` when the next ones are missing, absent when there never was one."""
+
     enabled: bool
     consumers: dict[str, ConsumerHealth]
+    last_heartbeat: str | None = Field(default=None, exclude_if=_is_none)
+    stale: bool | None = Field(default=None, exclude_if=_is_none)
 
 
 class HealthResponse(Answer):

@@ -100,7 +100,7 @@ class ConsumeClient:
         connections: int = 10,
     ) -> None:
         self._function = function_name
-        self._client = Session().create_client(
+        self._client: Any = Session().create_client(
             "lambda",
             region_name=region,
             endpoint_url=endpoint,

@@ -1,7 +1,11 @@
-"""One record into the table: validate, then do what its subject, or the table's own stream, asks for."""
+"""Records into the table: each is read and validated, and those of one person are carried out together."""
 
 from __future__ import annotations
 
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
@@ -23,25 +27,62 @@ from tips.errors import BadRecord
 from tips.ingest.records import Record, parse_json
 from tips.ingest.stream import ended_wait
 from tips.state import reactions, signals, waits
+from tips.state.changes import Change, Outcome, carry_out
 
 if TYPE_CHECKING:
     from tips.state.table import Table
     from tips.state.teaching import LearningRules
 
+PEOPLE_AT_ONCE = 8
+"""How many people's records are worked on at the same time; the table's client has as many connections and more."""
 
-def process(table: Table, record: Record, rules: LearningRules, deadline_ms: float) -> str:
-    """Carry out a record and return what came of it, a metric's name.
 
-    Raises `BadRecord` when it can never be carried out, `TableUnavailable` when it could not be carried out now.
+def process_batch(
+    table: Table,
+    records: Sequence[Record],
+    rules: LearningRules,
+    deadline_ms: float,
+    stop_at: float = math.inf,
+) -> list[str | Exception]:
+    """Carry out records. Returns for each, in their order, a metric's name that says what came of it, or why it failed.
+
+    `BadRecord` stands for one that can never be carried out, `TableUnavailable` for one that could not be now.
+    deadline_ms: of each transaction with its retries; stop_at: the time (of `time.monotonic`) after which none begins.
     """
+    results: list[str | Exception] = [""] * len(records)
+    people: defaultdict[str, list[tuple[int, Change]]] = defaultdict(list)
+    for place, record in enumerate(records):
+        try:
+            change = change_of(record)
+        except Exception as fault:
+            results[place] = fault
+            continue
+        if isinstance(change, str):
+            results[place] = change
+        else:
+            people[change.user_id].append((place, change))
+
+    def carry_out_all(numbered: Sequence[tuple[int, Change]]) -> None:
+        outcomes = carry_out(table, [change for _, change in numbered], rules, deadline_ms, stop_at)
+        for (place, change), outcome in zip(numbered, outcomes, strict=True):
+            results[place] = outcome if isinstance(outcome, Exception) else _metric(change, outcome)
+
+    if len(people) <= 1:
+        for numbered in people.values():
+            carry_out_all(numbered)
+    else:
+        with ThreadPoolExecutor(min(PEOPLE_AT_ONCE, len(people))) as threads:
+            list(threads.map(carry_out_all, people.values()))
+    return results
+
+
+def change_of(record: Record) -> Change | str:
+    """Return what a record asks for, or the name of the metric when it asks for nothing; raises `BadRecord`."""
     if record.fault is not None:
         raise BadRecord(record.fault)
     if record.in_order:
         wait = ended_wait(parse_json(record.data))
-        if wait is None:
-            return "StreamRecordIgnored"
-        learned = waits.end(table, wait.user_id, wait.decision_id, rules, deadline_ms)
-        return "DefaultRewardLearned" if learned else "DefaultRewardNotLearned"
+        return "StreamRecordIgnored" if wait is None else waits.WaitOver(wait.user_id, wait.decision_id)
     model = PAYLOADS.get(record.subject)
     if model is None:
         if record.subject.startswith(SUBJECT_PREFIXES):
@@ -50,8 +91,7 @@ def process(table: Table, record: Record, rules: LearningRules, deadline_ms: flo
             )
             return "EventUnknownSubject"
         raise BadRecord("subject: is under neither signals. nor feedback.")
-    envelope, payload = _parse(record.data, model)
-    return _carry_out(table, envelope, payload, rules, deadline_ms)
+    return _change(*_parse(record.data, model))
 
 
 def _parse(data: bytes, model: type[Payload]) -> tuple[Envelope, Payload]:
@@ -72,46 +112,38 @@ def _reason(error: ValidationError) -> str:
     return f"{'.'.join(place)}: {first['msg']}"
 
 
-def _carry_out(table: Table, envelope: Envelope, payload: Payload, rules: LearningRules, deadline_ms: float) -> str:
+def _change(envelope: Envelope, payload: Payload) -> Change:
     match payload:
         case TaskSynced():
-            latest = signals.task_synced(
-                table,
-                payload.user_id,
-                payload.source,
-                payload.task_count,
-                microseconds(payload.synced_at),
-                deadline_ms,
-            )
-            return "TaskSynced" if latest else "TaskSyncedOutOfDate"
+            at_us = microseconds(payload.synced_at)
+            return signals.TaskSynced(payload.user_id, payload.source, payload.task_count, at_us)
         case TokenExpired():
-            at_us = microseconds(envelope.occurred_at)
-            latest = signals.token_expired(table, payload.user_id, payload.source, at_us, deadline_ms)
-            return "TokenExpired" if latest else "TokenExpiredOutOfDate"
+            return signals.TokenExpired(payload.user_id, payload.source, microseconds(envelope.occurred_at))
         case TipServed():
-            served = waits.tip_served(
-                table,
-                payload.user_id,
-                payload.tip_id,
-                payload.decision_id,
-                microseconds(payload.shown_at),
-                rules,
-                deadline_ms,
-            )
-            return "TipServed" if served.applied else "TipServedNoChange"
+            shown_at = microseconds(payload.shown_at)
+            return waits.Served(payload.user_id, payload.tip_id, shown_at, payload.decision_id, envelope.event_id)
         case TipFeedback() | RewardFailed():
-            outcome = reactions.apply(table, _report(envelope, payload), rules, deadline_ms)
+            return reactions.Report(
+                user_id=payload.user_id,
+                decision_id=payload.decision_id,
+                tip_id=payload.tip_id,
+                event_id=envelope.event_id,
+                action=payload.action,
+                dwell_ms=payload.dwell_ms,
+                reward=payload.reward if isinstance(payload, RewardFailed) else None,
+                occurred_at=microseconds(envelope.occurred_at),
+            )
+
+
+def _metric(change: Change, outcome: Outcome) -> str:
+    match change:
+        case signals.TaskSynced():
+            return "TaskSynced" if outcome.applied else "TaskSyncedOutOfDate"
+        case signals.TokenExpired():
+            return "TokenExpired" if outcome.applied else "TokenExpiredOutOfDate"
+        case waits.Served():
+            return "TipServed" if outcome.applied else "TipServedNoChange"
+        case waits.WaitOver():
+            return "DefaultRewardLearned" if outcome.moved else "DefaultRewardNotLearned"
+        case _:
             return outcome.metric
-
-
-def _report(envelope: Envelope, payload: TipFeedback | RewardFailed) -> reactions.Report:
-    return reactions.Report(
-        user_id=payload.user_id,
-        decision_id=payload.decision_id,
-        tip_id=payload.tip_id,
-        event_id=envelope.event_id,
-        action=payload.action,
-        dwell_ms=payload.dwell_ms,
-        reward=payload.reward if isinstance(payload, RewardFailed) else None,
-        occurred_at=microseconds(envelope.occurred_at),
-    )

@@ -9,99 +9,93 @@ reads it.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from tips import telemetry
 from tips.bandit.learning import Lesson, UserLearning, taught
 from tips.bandit.preferences import preference_line
 from tips.bandit.rewards import PromptLesson
-from tips.errors import DecisionUnreadable, LearningUnreadable
+from tips.errors import LearningUnreadable
 from tips.features.crossed_v3 import CROSSED_V3
-from tips.state import keys, prompt_counts
-from tips.state.generations import Generation, read_generation
+from tips.state import keys
 from tips.state.learning import read_learning, write
 
 if TYPE_CHECKING:
     from tips.bandit.decision import Decision
     from tips.bandit.forgetting import Microseconds
-    from tips.state.table import Item, Table
+    from tips.state.generations import Generation
+    from tips.state.table import Item
 
 
 @dataclass(frozen=True, eq=False)
 class Arms:
-    """A person's learning of prompt versions, the line on preferences, and the generation reacted to, if any."""
+    """A person's learning of prompt versions and the line on preferences.
 
-    learning: UserLearning
+    learning: None when it cannot be read; then it is left as it is, and what reactions teach of tips does not wait.
+    """
+
+    learning: UserLearning | None
     preferences: str | None = None
-    generation: Generation | None = None
 
-    def lesson(self, had: PromptLesson | None, reward: float | None, reacted: bool) -> PromptLesson | None:
-        """Return what a decision teaches of its tip's version, having taught `had`; None: nothing.
+    @classmethod
+    def read(cls, item: Item | None) -> Self:
+        """Return what the item of `keys.arms` holds."""
+        try:
+            preferences = None if item is None or "preferences" not in item else str(item["preferences"]["S"])
+            return cls(read_learning(item), preferences)
+        except (LearningUnreadable, LookupError, TypeError):
+            telemetry.count("PromptLearningUnreadable")
+            return cls(None)
 
-        reward: what the decision teaches, None for nothing yet; reacted: whether that is a reaction's.
-        """
-        if self.generation is None:
-            return had
-        if reward is None:
-            return None
-        return PromptLesson(reward, reacted, self.learning.revision + 1 if had is None else had.learned_in)
-
-    def writes(
+    def taught(
         self,
-        user_id: str,
+        generation: Generation,
         had: PromptLesson | None,
-        has: PromptLesson | None,
-        known: UserLearning,
+        reward: float | None,
+        reacted: bool,
         half_life: Microseconds,
         now: Microseconds,
-    ) -> list[dict[str, Any]]:
-        """Return the transaction's parts that move versions' learning and counts from `had` to `has`, and the line.
+    ) -> tuple[Self, PromptLesson | None]:
+        """Return the learning after a decision's reward, having been taught `had` by it, and what it was taught now.
 
-        known: the person's learning of tips after the same reaction.
+        reward: None for nothing (yet); reacted: whether that is a reaction's.
         """
-        learning, writes = self.learning, []
-        if self.generation is not None and has != had:
-            writes += prompt_counts.moved(self.generation.version, user_id, had, has)
-            if had is None or has is None or had.reward != has.reward:
-                learning = taught(learning, self._lesson(self.generation, had, has), half_life, now, ())
-        schema = known.schemas.get(CROSSED_V3.hash)
-        line = preference_line(None if schema is None else replace(schema, statistics=schema.statistics.as_of(now)))
-        if learning is not self.learning or line != self.preferences:
-            also = {} if line is None else {"preferences": {"S": line}}
-            writes.append(write(keys.arms(user_id), learning, also))
-        return writes
-
-    @staticmethod
-    def _lesson(generation: Generation, had: PromptLesson | None, has: PromptLesson | None) -> Lesson:
-        return Lesson(
+        if self.learning is None:
+            return self, had
+        has = None
+        if reward is not None:
+            has = PromptLesson(reward, reacted, self.learning.revision + 1 if had is None else had.learned_in)
+        lesson = Lesson(
             at=keys.decided_at_us(generation.generation_id),
             logged={generation.schema.hash: generation.logged},
             counted=(generation.schema,),
-            new=None if has is None else has.reward,
+            new=reward,
             old=None if had is None else had.reward,
             learned_in=None if had is None else had.learned_in,
         )
+        if lesson.new == lesson.old:
+            return self, has
+        learning = taught(self.learning, lesson, half_life, now, ())
+        return replace(self, learning=replace(learning, revision=learning.revision + 1)), has
+
+    def with_preferences_of(self, known: UserLearning, now: Microseconds) -> Self:
+        """Return the line as it follows from what is known of tips."""
+        schema = known.schemas.get(CROSSED_V3.hash)
+        line = preference_line(None if schema is None else replace(schema, statistics=schema.statistics.as_of(now)))
+        return self if line == self.preferences else replace(self, preferences=line)
+
+    def writes(self, user_id: str, before: Arms) -> list[dict[str, Any]]:
+        """Return the transaction's part, if any, that replaces what was `before`."""
+        if self is before or self.learning is None or before.learning is None:
+            return []
+        learning = self.learning
+        if learning is before.learning:
+            learning = replace(learning, revision=learning.revision + 1)
+        also = {} if self.preferences is None else {"preferences": {"S": self.preferences}}
+        return [write(keys.arms(user_id), before.learning.revision, learning, also)]
 
 
 def generation_id_of(decision: Decision) -> str | None:
     """Return by which generation the tip shown was written; None for a tip that was not written here."""
     given: str | None = decision.candidates[decision.chosen].get("generation_id")
     return given
-
-
-def read_arms(table: Table, decision: Decision, item: Item | None) -> Arms | None:
-    """Return what a reaction to a decision needs; item: that of `keys.arms`. Raises `TableUnavailable`.
-
-    None when it cannot be read: what the person's reactions teach of tips must not wait for it.
-    """
-    try:
-        learning = read_learning(item)
-        preferences = None if item is None or "preferences" not in item else str(item["preferences"]["S"])
-        generation_id = generation_id_of(decision)
-        if generation_id is None:
-            return Arms(learning, preferences)
-        found = table.get(keys.generation(decision.user_id), keys.generated(generation_id))
-        return Arms(learning, preferences, None if found is None else read_generation(found))
-    except (LearningUnreadable, DecisionUnreadable):
-        telemetry.count("PromptLearningUnreadable")
-        return None

@@ -17,6 +17,7 @@ from tips.bandit.policy import Distribution
 from tips.bandit.rewards import PromptLesson, Reaction, ReactionLog
 from tips.contracts.scoring import KNOWN_CANDIDATE_FEATURES
 from tips.errors import DecisionUnreadable
+from tips.features.profile_counters import CountedReaction
 from tips.features.vectors import Situation
 from tips.state import keys
 from tips.state.floats import pack_floats, unpack_floats
@@ -40,7 +41,7 @@ class RememberedDecision:
     """A decision as stored, with the reactions it has had. `revision` counts the item's writes and guards them.
 
     shown_at: when its tip was first shown, as somebody said; activated_at: when a deferred decision's wait began.
-    Both in microseconds since 1970.
+    Both in microseconds since 1970. counted: what the profile's counts hold of its reactions.
     """
 
     decision: Decision
@@ -48,6 +49,7 @@ class RememberedDecision:
     revision: int = 0
     shown_at: int | None = None
     activated_at: int | None = None
+    counted: CountedReaction | None = None
 
     @property
     def decision_id(self) -> str:
@@ -107,6 +109,7 @@ def _packed(decision: Decision, candidates: Sequence[Mapping[str, Any]], context
             "day_of_week": decision.situation.day_of_week,
             "profile": dict(decision.situation.profile),
         },
+        "profile_sources": dict(decision.profile_sources),
         "context": dict(context),
         "chosen": decision.chosen,
         "policy": decision.policy,
@@ -223,6 +226,7 @@ def _read_decision(item: Item) -> RememberedDecision:
         reward_wait_us=document["reward_wait_us"],
         experiments=document["experiments"],
         context=document["context"],
+        profile_sources=document.get("profile_sources", {}),  # there are decisions from before it was logged
     )
     return RememberedDecision(
         decision,
@@ -230,6 +234,7 @@ def _read_decision(item: Item) -> RememberedDecision:
         int(item["rev"]["N"]),
         int(item["shown_at"]["N"]) if "shown_at" in item else None,
         int(item["activated_at"]["N"]) if "activated_at" in item else None,
+        _read_counted(item),
     )
 
 
@@ -248,6 +253,17 @@ def reactions_value(log: ReactionLog) -> Item:
 def prompt_value(lesson: PromptLesson | None) -> Item | None:
     """An attribute of its own: a version of this service that knows nothing of it can read the reactions."""
     return None if lesson is None else {"S": json.dumps([lesson.reward, lesson.reacted, lesson.learned_in])}
+
+
+def counted_value(counted: CountedReaction | None) -> Item | None:
+    """Likewise."""
+    if counted is None:
+        return None
+    return {"S": json.dumps([counted.day, counted.hour, counted.action, counted.dwell_ms])}
+
+
+def _read_counted(item: Item) -> CountedReaction | None:
+    return CountedReaction(*json.loads(item["counted"]["S"])) if "counted" in item else None
 
 
 def _read_reactions(item: Item) -> ReactionLog:

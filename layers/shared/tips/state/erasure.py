@@ -106,7 +106,7 @@ def _told(table: Table, user_id: str) -> dict[str, int]:
 
 def _kind(pk: str, sk: str) -> str:
     if not pk.startswith(keys.user("")):
-        return "generation"
+        return "profile" if sk == keys.PROFILE else "generation"
     if sk == keys.LEARNING:
         return "learning"
     return _KINDS.get(sk[:2], "other")

@@ -1,7 +1,8 @@
 """What `generate` reads of a person and leaves of each generation; all of it lies in the partition kept for it.
 
-One read brings what was learned of prompt versions, the line on preferences, whether the person was erased, what all
-requests share if that is due, and the breakers. A table that is away delays one request in `_PAUSE_SEC`; none fails.
+One read brings what was learned of prompt versions, the line on preferences, the profile's counts, whether the person
+was erased, what all requests share if that is due, and the breakers. A table that is away delays one request in
+`_PAUSE_SEC`; none fails.
 """
 
 from __future__ import annotations
@@ -18,10 +19,12 @@ from tips.errors import LearningUnreadable, TableUnavailable, WriteConflict
 from tips.state import keys
 from tips.state.generations import generation_item
 from tips.state.learning import read_learning
+from tips.state.profiles import read_profile
 from tips.state.showing import shown_signature
 from tips.state.tombstones import not_erased
 
 if TYPE_CHECKING:
+    from tips.features.profile_counters import ProfileCounters
     from tips.features.similarity import Signature
     from tips.state.generations import Generation
     from tips.state.shared_knowledge import SharedKnowledge
@@ -42,6 +45,7 @@ class Recalled:
     erased: bool = False
     learning: UserLearning = field(default_factory=UserLearning)
     preferences: str | None = None
+    profile: ProfileCounters | None = None
     breakers: Sequence[Item | None] = ()
 
 
@@ -61,20 +65,23 @@ class GenerationMemory:
         due = self.shared.keys_due()
         breakers = [keys.breaker(model) for model in models]
         try:
-            tombstone, arms, *rest = self._table.get_all([keys.tombstone(user_id), keys.arms(user_id), *breakers, *due])
+            own = [keys.tombstone(user_id), keys.arms(user_id), keys.profile(user_id)]
+            tombstone, arms, counters, *rest = self._table.get_all([*own, *breakers, *due])
         except (TableUnavailable, WriteConflict):
             self._away("MemoryNotRead")
             return nothing
         self.shared.update(rest[len(breakers) :])
+        breaker_items = rest[: len(breakers)]
         if tombstone is not None:
-            return Recalled(known=True, erased=True, breakers=rest[: len(breakers)])
+            return Recalled(known=True, erased=True, breakers=breaker_items)
+        profile = read_profile(counters)
         try:
             learning = read_learning(arms)
         except LearningUnreadable:
             telemetry.count("PromptLearningUnreadable")
-            return Recalled(known=True, breakers=rest[: len(breakers)])
+            return Recalled(known=True, profile=profile, breakers=breaker_items)
         preferences = None if arms is None or "preferences" not in arms else str(arms["preferences"]["S"])
-        return Recalled(True, False, learning, preferences, rest[: len(breakers)])
+        return Recalled(True, False, learning, preferences, profile, breaker_items)
 
     def aliases(self) -> dict[str, str]:
         """Return the prompt aliases as configured, as last read; a table that does not answer changes nothing."""

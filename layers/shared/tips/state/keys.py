@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from datetime import UTC, datetime
 from functools import lru_cache
 
 from ulid import ULID
@@ -20,6 +19,8 @@ DECISION_PREFIX = "D#"
 WAIT_PREFIX = "W#"
 ARMS = "A"
 """What was learned of a person's prompt versions, and the line on preferences; in the partition `generation`."""
+PROFILE = "P"
+"""Counts by day that profile features are computed from; in the partition `generation`."""
 SHOWN_TEXT_PREFIX = "X#"
 SHOWN_PREFIX = "V#"
 BREAKERS = "C#BREAKER"
@@ -66,6 +67,10 @@ def generation(user_id: str) -> str:
 
 def arms(user_id: str) -> tuple[str, str]:
     return generation(user_id), ARMS
+
+
+def profile(user_id: str) -> tuple[str, str]:
+    return generation(user_id), PROFILE
 
 
 def generated(generation_id: str) -> str:
@@ -117,8 +122,18 @@ def tip(tip_id: str, decision_id: str) -> str:
     return f"{_digest(tip_id)}#{decision_id}"
 
 
-def dead_letter_day(at: datetime) -> str:
-    return f"C#DLQ#{at.astimezone(UTC):%Y-%m-%d}"
+DEAD_LETTER_SHARDS = "0123456789abcdef"
+"""First digits of letters' ids: each has a partition, so that none is hot."""
+
+
+def dead_letter(letter_id: str) -> tuple[str, str]:
+    """The head of a letter. Of an id's beginning: the partition, and what its sort key is not before."""
+    return f"C#DLQ#{letter_id[0]}", f"{letter_id}#0000"
+
+
+def dead_letter_part(letter_id: str, number: int) -> tuple[str, str]:
+    """A part but the first of a letter, in a partition of the letter's own: who lists heads reads none."""
+    return f"C#DLQ#{letter_id}", f"{letter_id}#{number:04}"
 
 
 def last_ulid_at(at_us: int) -> str:

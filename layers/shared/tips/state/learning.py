@@ -153,18 +153,17 @@ def read(table: Table, user_id: str) -> UserLearning:
     return read_learning(table.get(*keys.learning(user_id)))
 
 
-def write(key: tuple[str, str], learning: UserLearning, also: Item | None = None) -> dict[str, Any]:
+def write(key: tuple[str, str], before: int, learning: UserLearning, also: Item | None = None) -> dict[str, Any]:
     """Return the transaction's part that replaces the item, on condition that nobody has written it since.
 
-    also: further attributes of the item.
+    before: the revision that was read, 0 when there was no item; the learning's own is later. also: further attributes.
     """
-    advanced = replace(learning, revision=learning.revision + 1)
-    part: dict[str, Any] = {"Item": {**learning_item(key, advanced), **(also or {})}}
-    if learning.revision == 0:
+    part: dict[str, Any] = {"Item": {**learning_item(key, learning), **(also or {})}}
+    if before == 0:
         part["ConditionExpression"] = "attribute_not_exists(pk)"
     else:
         part["ConditionExpression"] = "rev = :rev"
-        part["ExpressionAttributeValues"] = {":rev": {"N": str(learning.revision)}}
+        part["ExpressionAttributeValues"] = {":rev": {"N": str(before)}}
     return {"Put": part}
 
 
@@ -180,11 +179,12 @@ def reset(table: Table, user_id: str, deadline_ms: float) -> int:
         known = UserLearning() if item is None else _without_schemas(item)
         if erased is not None or (ambiguous and known.epoch_at == at_us):
             return known.epoch
-        cleared = replace(known, epoch=known.epoch + 1, epoch_at=at_us)
+        cleared = replace(known, revision=known.revision + 1, epoch=known.epoch + 1, epoch_at=at_us)
         # Also where nothing was learned of prompt versions: a lesson on its way must find that it comes too late.
-        prompts = UserLearning() if arms is None else _without_schemas(arms)
-        prompts = replace(prompts, epoch=cleared.epoch, epoch_at=at_us)
-        bounded.transact([write(both[0], cleared), write(both[1], prompts), not_erased(user_id)])
+        versions = UserLearning() if arms is None else _without_schemas(arms)
+        emptied = replace(versions, revision=versions.revision + 1, epoch=cleared.epoch, epoch_at=at_us)
+        writes = [write(both[0], known.revision, cleared), write(both[1], versions.revision, emptied)]
+        bounded.transact([*writes, not_erased(user_id)])
         return cleared.epoch
 
     return retrying(table, deadline_ms, attempt)

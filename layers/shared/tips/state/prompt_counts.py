@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import zlib
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -50,10 +50,15 @@ def _shard(text: str) -> int:
     return zlib.crc32(text.encode("utf-8", "surrogatepass")) % SHARDS
 
 
-def moved(version: str, user_id: str, before: PromptLesson | None, after: PromptLesson | None) -> list[dict[str, Any]]:
-    """Return the transaction's part that moves the counts from what a decision had taught to what it teaches."""
+def difference(before: PromptLesson | None, after: PromptLesson | None) -> dict[str, int]:
+    """Return by how much the counts move from what a decision had taught to what it teaches."""
     there, here = _amounts(before), _amounts(after)
-    changed = {name: here[name] - there[name] for name in AMOUNTS if here[name] != there[name]}
+    return {name: here[name] - there[name] for name in AMOUNTS}
+
+
+def write(version: str, user_id: str, amounts: Mapping[str, int]) -> list[dict[str, Any]]:
+    """Return the transaction's part that moves a version's counts by these amounts, if there is anything to move."""
+    changed = {name: amount for name, amount in amounts.items() if amount}
     if not changed:
         return []
     pk, sk = keys.prompt_counts(version, _shard(user_id))

@@ -1,37 +1,31 @@
 """Learning from reactions: one decision teaches once, under any crash, redelivery, order or race.
 
-A reaction and its effect on the sums are one transaction (`teaching.py`). An event with an id of its own leaves a mark
+A reaction and all that follows from it are one transaction (`person.py`). An event with an id of its own leaves a mark
 in the same transaction, so that it is one reaction in whatever form it comes again.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
-from tips.bandit.learning import Lesson, Logged, UserLearning, taught
-from tips.bandit.registry import policy_named, present_schemas
+from tips.bandit.learning import Lesson, Logged
+from tips.bandit.registry import policy_named
 from tips.bandit.rewards import Reaction, derived_event_id, reward_of
 from tips.features.vectors import Candidate, Situation
-from tips.state import decisions, keys, teaching
-from tips.state.arms import Arms, read_arms
-from tips.state.decision_codec import RememberedDecision, read_decision
-from tips.state.learning import read_learning, write
-from tips.state.table import retrying
-from tips.state.tombstones import not_erased
+from tips.state import keys, profiles, teaching
+from tips.state.changes import Outcome, carry_out_one
+from tips.state.person import Needs
 
 if TYPE_CHECKING:
     from tips.contracts.common import Action
+    from tips.state.decision_codec import RememberedDecision
+    from tips.state.person import Person
     from tips.state.table import Table
     from tips.state.teaching import LearningRules
 
 _CONTEXT = ("hour_of_day", "day_of_week")
-
-Reason = Literal[
-    "duplicate", "superseded", "late", "same_reward", "older_epoch", "unknown_decision", "tip_not_shown", "erased"
-]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,112 +55,48 @@ class Report:
             raise ValueError("a reaction needs an action or a reward")
         return reward_of(self.action, self.dwell_ms)
 
+    def needs(self, now_us: int) -> Needs:
+        if self.decision_id is None and self.tip_id is None:
+            raise ValueError("a reaction needs a decision_id or a tip_id")
+        return Needs(
+            decision_id=self.decision_id,
+            shown_tip=(self.tip_id, self._at_us(now_us)) if self.decision_id is None and self.tip_id else None,
+            event_id=self.event_id,
+            derived_id=None if self.event_id is not None else self._event_id,
+        )
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """Whether what is learned moved, and if not, why."""
-
-    applied: bool
-    reason: Reason | None = None
-
-    @property
-    def metric(self) -> str:
-        return "RewardApplied" if self.applied else f"RewardNotApplied_{self.reason}"
-
-
-def apply(table: Table, report: Report, rules: LearningRules, deadline_ms: float) -> Outcome:
-    """Learn from a reaction at most once.
-
-    Raises `TableUnavailable` at the deadline, with nothing half-written, and `LearningUnreadable`.
-    """
-    now_us = time.time_ns() // 1000  # once: a retry must not mean another time, and so another decision
-    return retrying(
-        table, deadline_ms, lambda bounded, ambiguous: _Attempt(bounded, report, rules, now_us, ambiguous).outcome()
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class _Attempt:
-    """One read of what is remembered and the transaction that follows from it."""
-
-    table: Table
-    report: Report
-    rules: LearningRules
-    now_us: int
-    ambiguous: bool
-
-    def outcome(self) -> Outcome:
-        report = self.report
-        decision_id = report.decision_id
-        wanted = [keys.LEARNING]
-        if report.event_id is not None:
-            wanted.append(keys.event(report.event_id))
-        if decision_id is not None:
-            wanted.append(keys.decision(decision_id))
-        also = [keys.tombstone(report.user_id), keys.arms(report.user_id)]
-        erased, arms_item, *items = self.table.get_all([*also, *((self._pk, sk) for sk in wanted)])
-        if erased is not None:
-            return Outcome(False, "erased")
-        found = dict(zip(wanted, items, strict=True))
-        if report.event_id is not None and (told := found[keys.event(report.event_id)]) is not None:
-            return self._told_before(bool(told["moved"]["BOOL"]))
-        learning = read_learning(found[keys.LEARNING])
-        if decision_id is not None:
-            item = found[keys.decision(decision_id)]
-        else:
-            decision_id = self._decision_that_showed_the_tip()
-            if decision_id is None:
-                return self._learn_features(learning)
-            item = self.table.get(self._pk, keys.decision(decision_id))
-        if item is None:
-            return Outcome(False, "unknown_decision")
-        remembered = read_decision(item)
-        if report.tip_id is not None and report.tip_id != remembered.decision.tip_id:
+    def carry_out(self, person: Person) -> Outcome:
+        """Raises `LearningUnreadable` and `DecisionUnreadable`."""
+        if self.event_id is not None and (moved := person.told(self.event_id)) is not None:
+            return _told_before(person, moved)
+        remembered = person.decision(self.needs(person.now_us))
+        if remembered is None:
+            return self._without_decision(person)
+        if self.tip_id is not None and self.tip_id != remembered.decision.tip_id:
             return Outcome(False, "tip_not_shown")
-        arms = read_arms(self.table, remembered.decision, arms_item)
-        return self._learn_decision(remembered, learning, arms)
-
-    @property
-    def _pk(self) -> str:
-        return keys.user(self.report.user_id)
+        return self._learn_decision(person, remembered)
 
     @property
     def _event_id(self) -> str:
         """The reaction's own id, else a hash of what is said of it."""
-        report = self.report
-        if report.event_id is not None:
-            return report.event_id
-        subject = report.decision_id or report.tip_id or ""
-        return derived_event_id(report.user_id, subject, report.action, report.reward, report.dwell_ms)
+        if self.event_id is not None:
+            return self.event_id
+        subject = self.decision_id or self.tip_id or ""
+        return derived_event_id(self.user_id, subject, self.action, self.reward, self.dwell_ms)
 
-    @property
-    def _at_us(self) -> int:
+    def _at_us(self, now_us: int) -> int:
         """When the reaction occurred: no later than its arrival."""
-        occurred_at = self.report.occurred_at
-        return self.now_us if occurred_at is None else min(occurred_at, self.now_us)
+        return now_us if self.occurred_at is None else min(self.occurred_at, now_us)
 
-    def _decision_that_showed_the_tip(self) -> str | None:
-        if self.report.tip_id is None:
-            raise ValueError("a reaction needs a decision_id or a tip_id")
-        return decisions.newest_that_showed(self.table, self.report.user_id, self.report.tip_id, self._at_us)
+    def _reaction(self, at_us: int) -> Reaction:
+        return Reaction(self.value, at_us, self._event_id, self.action, self.dwell_ms)
 
-    def _told_before(self, moved: bool) -> Outcome:
-        # After a write that reported a fault, what is found told already is this call's own doing.
-        by_this_call = self.ambiguous and moved
-        return Outcome(by_this_call, None if by_this_call else "duplicate")
-
-    def _learn_decision(self, remembered: RememberedDecision, learning: UserLearning, arms: Arms | None) -> Outcome:
-        reaction = Reaction(
-            reward=self.report.value,
-            occurred_at=max(self._at_us, keys.decided_at_us(remembered.decision_id)),
-            event_id=self._event_id,
-            action=self.report.action,
-            dwell_ms=self.report.dwell_ms,
-        )
+    def _learn_decision(self, person: Person, remembered: RememberedDecision) -> Outcome:
+        reaction = self._reaction(max(self._at_us(person.now_us), keys.decided_at_us(remembered.decision_id)))
         if remembered.reactions.knows(reaction.event_id):
             counted = remembered.reactions.counted(remembered.wait_ends_at)
             known_to_count = counted is not None and counted.event_id == reaction.event_id
-            return self._told_before(known_to_count and remembered.reactions.learned is not None)
+            return _told_before(person, known_to_count and remembered.reactions.learned is not None)
         after = remembered
         if remembered.decision.deferred:
             # Whoever reacts has seen the tip.
@@ -174,57 +104,62 @@ class _Attempt:
                 after, activated_at=min(remembered.activated_at or reaction.occurred_at, reaction.occurred_at)
             )
         after = replace(after, reactions=remembered.reactions.with_reaction(reaction, after.wait_ends_at))
-        writes, moves = teaching.change(remembered, after, learning, arms, self.rules, self.now_us)
-        if self.report.event_id is not None:
-            writes.append(self._mark(moves))
-        self.table.transact(writes)
+        belongs = teaching.belongs(remembered, person.learning)
+        moves = person.settle(remembered, after)
+        if self.event_id is not None:
+            person.mark(self.event_id, moved=moves)
         if after.wait_ends_at is not None and reaction.occurred_at > after.wait_ends_at:
             return Outcome(False, "late")
         if after.reactions.counted(after.wait_ends_at) != reaction:
             return Outcome(False, "superseded")
         if moves:
-            return Outcome(True)
-        return Outcome(False, "same_reward" if teaching.belongs(remembered, learning) else "older_epoch")
+            return Outcome(True, moved=True)
+        return Outcome(False, "same_reward" if belongs else "older_epoch")
 
-    def _learn_features(self, learning: UserLearning) -> Outcome:
-        """Learn from features that came with the reward, because no decision is remembered that showed the tip."""
-        report = self.report
-        if report.features is None or report.policy is None:
+    def _without_decision(self, person: Person) -> Outcome:
+        """No decision is remembered that showed the tip: learn from features that came along, if any.
+
+        Of the person's habits the reaction tells as much as any other; each counts by itself.
+        """
+        at_us = self._at_us(person.now_us)
+        counted = profiles.counted(self._reaction(at_us))
+        learns = self.features is not None and self.policy is not None
+        if not learns and counted is None:
             return Outcome(False, "unknown_decision")
-        if report.event_id is None and self.table.get(self._pk, keys.event(self._event_id)) is not None:
-            return self._told_before(moved=True)
-        if report.occurred_at is not None and report.occurred_at < learning.epoch_at:
-            return Outcome(False, "older_epoch")
-        policy = policy_named(report.policy)
-        schema = policy.schema
-        hour, day = (report.features.get(name) for name in _CONTEXT)
-        (vector,) = schema.encode(Situation(hour, day, report.features), [Candidate(report.features)])
-        lesson = Lesson(
-            at=self._at_us,
+        if (moved := person.told(self._event_id)) is not None:
+            return _told_before(person, moved)
+        if learns:
+            if self.occurred_at is not None and self.occurred_at < person.learning.epoch_at:
+                return Outcome(False, "older_epoch")
+            person.learn(self._lesson(at_us))
+        person.count_reaction(None, counted)
+        person.mark(self._event_id, moved=learns)
+        return Outcome(True, moved=True) if learns else Outcome(False, "unknown_decision")
+
+    def _lesson(self, at_us: int) -> Lesson:
+        if self.features is None or self.policy is None:
+            raise ValueError("there are no features to learn from")
+        schema = policy_named(self.policy).schema
+        hour, day = (self.features.get(name) for name in _CONTEXT)
+        (vector,) = schema.encode(Situation(hour, day, self.features), [Candidate(self.features)])
+        return Lesson(
+            at=at_us,
             logged={schema.hash: Logged(schema.names, vector)},
             counted=(schema,),
-            new=report.value,
+            new=self.value,
             without_decision=True,
         )
-        learning = taught(learning, lesson, self.rules.half_life, self.now_us, present_schemas())
-        writes = [self._mark(moved=True), write(keys.learning(report.user_id), learning), not_erased(report.user_id)]
-        self.table.transact(writes)
-        return Outcome(True)
 
-    def _mark(self, moved: bool) -> dict[str, Any]:
-        """Return the transaction's part that remembers the event for 35 days, on condition that it is not known."""
-        now_sec = self.now_us // 1_000_000
-        return {
-            "Put": {
-                "Item": {
-                    "pk": {"S": self._pk},
-                    "sk": {"S": keys.event(self._event_id)},
-                    "ttl": {"N": str(now_sec + keys.EVENT_TTL_SEC)},
-                    "moved": {"BOOL": moved},
-                },
-                # TTL removes an item days after it has expired.
-                "ConditionExpression": "attribute_not_exists(pk) OR #ttl <= :now",
-                "ExpressionAttributeNames": {"#ttl": "ttl"},
-                "ExpressionAttributeValues": {":now": {"N": str(now_sec)}},
-            }
-        }
+
+def _told_before(person: Person, moved: bool) -> Outcome:
+    # After a write that reported a fault, what is found told already is this call's own doing.
+    by_this_call = person.ambiguous and moved
+    return Outcome(by_this_call, None if by_this_call else "duplicate", moved=by_this_call)
+
+
+def apply(table: Table, report: Report, rules: LearningRules, deadline_ms: float) -> Outcome:
+    """Learn from a reaction at most once.
+
+    Raises `TableUnavailable` at the deadline, with nothing half-written, `LearningUnreadable`, `DecisionUnreadable`.
+    """
+    return carry_out_one(table, report, rules, deadline_ms)

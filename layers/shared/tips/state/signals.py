@@ -1,60 +1,65 @@
-"""What events other than reactions leave in the table: each one conditional write, safe to repeat in any order."""
+"""What events other than reactions leave in the table: the latest known of each source, in whatever order they come."""
 
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tips.errors import ConditionNotMet
 from tips.state import keys
-from tips.state.table import retrying
-from tips.state.tombstones import not_erased
+from tips.state.changes import Outcome
+from tips.state.person import Needs
 
 if TYPE_CHECKING:
-    from tips.state.table import Table
+    from tips.state.person import Person
 
 _SYNC_TTL_SEC = 90 * keys.DAY_SEC
 UNNAMED_SOURCE = "unnamed"
 
 
-def task_synced(
-    table: Table, user_id: str, source: str | None, task_count: int, synced_at_us: int, deadline_ms: float
-) -> bool:
-    """Remember a source's task count, unless a later sync is known. Returns whether this was the latest."""
-    return _unless_later(
-        table,
-        user_id,
-        keys.source_sync(source or UNNAMED_SOURCE),
-        "synced_at",
-        synced_at_us,
-        {"task_count": {"N": str(task_count)}},
-        deadline_ms,
-    )
+@dataclass(frozen=True, slots=True)
+class TaskSynced:
+    """The tasks of a source were read. synced_at: microseconds since 1970."""
+
+    user_id: str
+    source: str | None
+    task_count: int
+    synced_at: int
+
+    def needs(self, now_us: int) -> Needs:
+        return Needs(items=(keys.source_sync(self.source or UNNAMED_SOURCE),))
+
+    def carry_out(self, person: Person) -> Outcome:
+        """Remember the task count, unless a later sync is known."""
+        return _unless_later(
+            person,
+            keys.source_sync(self.source or UNNAMED_SOURCE),
+            "synced_at",
+            self.synced_at,
+            {"task_count": {"N": str(self.task_count)}},
+        )
 
 
-def token_expired(table: Table, user_id: str, source: str, expired_at_us: int, deadline_ms: float) -> bool:
-    """Remember that a source can no longer be read, unless a later expiry is known. Returns whether it was."""
-    return _unless_later(table, user_id, keys.source_sync(source), "token_expired_at", expired_at_us, {}, deadline_ms)
+@dataclass(frozen=True, slots=True)
+class TokenExpired:
+    """A source can no longer be read. expired_at: microseconds since 1970."""
+
+    user_id: str
+    source: str
+    expired_at: int
+
+    def needs(self, now_us: int) -> Needs:
+        return Needs(items=(keys.source_sync(self.source),))
+
+    def carry_out(self, person: Person) -> Outcome:
+        """Remember when, unless a later expiry is known."""
+        return _unless_later(person, keys.source_sync(self.source), "token_expired_at", self.expired_at, {})
 
 
-def _unless_later(
-    table: Table, user_id: str, sk: str, clock: str, at_us: int, also: dict[str, Any], deadline_ms: float
-) -> bool:
-    """Write unless something later is known, or the person has been erased."""
-    attributes = {clock: {"N": str(at_us)}, "ttl": {"N": str(int(time.time()) + _SYNC_TTL_SEC)}, **also}
-    update = {
-        "Key": {"pk": {"S": keys.user(user_id)}, "sk": {"S": sk}},
-        "UpdateExpression": "SET " + ", ".join(f"#{name} = :{name}" for name in attributes),
-        "ConditionExpression": f"attribute_not_exists(#{clock}) OR #{clock} < :{clock}",
-        "ExpressionAttributeValues": {f":{name}": value for name, value in attributes.items()},
-        "ExpressionAttributeNames": {f"#{name}": name for name in attributes},
-    }
-
-    def attempt(bounded: Table, _: bool) -> bool:
-        try:
-            bounded.transact([{"Update": update}, not_erased(user_id)])
-        except ConditionNotMet:
-            return False
-        return True
-
-    return retrying(table, deadline_ms, attempt)
+def _unless_later(person: Person, sk: str, clock: str, at_us: int, also: dict[str, Any]) -> Outcome:
+    known = person.item(sk)
+    if known is not None and clock in known and int(known[clock]["N"]) >= at_us:
+        return Outcome(False, "out_of_date")
+    expires_at = {"N": str(int(time.time()) + _SYNC_TTL_SEC)}
+    person.advance(sk, clock, {clock: {"N": str(at_us)}, "ttl": expires_at, **also})
+    return Outcome(True)

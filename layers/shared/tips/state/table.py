@@ -24,7 +24,8 @@ Item = dict[str, Any]
 
 _NOT_MET = {"ConditionalCheckFailedException", "ConditionalCheckFailed"}
 _CONFLICTS = {"TransactionConflictException", "TransactionConflict", "TransactionInProgressException"} | _NOT_MET
-_WRITES = {"put_item", "update_item", "batch_write_item", "transact_write_items"}
+_MALFORMED = {"ValidationException", "ValidationError", "ItemCollectionSizeLimitExceeded"}
+_WRITES = {"put_item", "update_item", "delete_item", "batch_write_item", "transact_write_items"}
 _session = Session()
 # Not the seeded generator: a restored snapshot would make every clone wait equally long.
 _jitter = random.SystemRandom()
@@ -103,17 +104,29 @@ class Table:
             **options,
         )
 
+    def delete(self, pk: str, sk: str) -> None:
+        self._call("delete_item", Key=_key(pk, sk))
+
     def transact(self, writes: Sequence[Mapping[str, Any]]) -> None:
         """Carry out all writes or none. Each is {"Put": ...}, {"Update": ...} and so on, without the table's name."""
         named = [{kind: {"TableName": self.name, **write} for kind, write in one.items()} for one in writes]
         self._call("transact_write_items", TransactItems=named, named=False)
 
     def query(
-        self, pk: str, sk_from: str, sk_to: str, *, limit: int, index: str | None = None, page: int | None = None
+        self,
+        pk: str,
+        sk_from: str,
+        sk_to: str,
+        *,
+        limit: int,
+        index: str | None = None,
+        page: int | None = None,
+        attributes: Sequence[str] | None = None,
     ) -> Iterator[Item]:
         """Yield up to `limit` live items whose sort key is in the range, greatest first.
 
-        page: how many are read at once, for who may need few of them; else `limit`.
+        page: how many are read at once, for who may need few of them; else `limit`. attributes: None is all of them;
+        without `ttl`, expired items are among what is yielded.
         """
         sort_key = "sk" if index is None else "tip_key"
         arguments: dict[str, Any] = {
@@ -125,6 +138,9 @@ class Table:
         }
         if index is not None:
             arguments["IndexName"] = index
+        if attributes is not None:
+            arguments["ExpressionAttributeNames"] = {f"#{name}": name for name in attributes}
+            arguments["ProjectionExpression"] = ", ".join(arguments["ExpressionAttributeNames"])
         while limit > 0:
             answer = self._call("query", **arguments)
             if "Items" not in answer:
@@ -193,14 +209,18 @@ def _fault(operation: str, error: ClientError) -> Exception:
     telemetry.count("TableFault")
     telemetry.logger.warning("table refused", extra={"operation": operation, "fault": code, "reasons": sorted(reasons)})
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    return TableUnavailable("the table refused the request", ambiguous=operation in _WRITES and status >= 500)
+    return TableUnavailable(
+        "the table refused the request",
+        ambiguous=operation in _WRITES and status >= 500,
+        malformed=code in _MALFORMED or bool(reasons & _MALFORMED),
+    )
 
 
 def retrying(table: Table, deadline_ms: float, attempt: Callable[[Table, bool], T]) -> T:
     """Call `attempt(table, ambiguous)` until it succeeds, with conflicts and faults retried until the deadline.
 
     `ambiguous` tells an attempt that an earlier one's write may have been carried out although it reported a fault.
-    Raises `TableUnavailable` at the deadline, or as much later as one call may take.
+    Raises `TableUnavailable` at the deadline, or as much later as one call may take; at once for what is malformed.
     """
     deadline = time.monotonic() + deadline_ms / 1000
     bounded = table.until(deadline)
@@ -216,6 +236,8 @@ def retrying(table: Table, deadline_ms: float, attempt: Callable[[Table, bool], 
             # One that is raised after the deadline may say no more than that it has passed.
             if fault is None or error.ambiguous or time.monotonic() < deadline:
                 fault = error
+            if error.malformed:
+                raise
             ambiguous = ambiguous or error.ambiguous
         # Full jitter, so that writers that collided do not collide again.
         wait = _jitter.uniform(0, pause)

@@ -2,121 +2,115 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from tips.state import decisions, keys, teaching
-from tips.state.arms import read_arms
-from tips.state.decision_codec import RememberedDecision, read_decision
-from tips.state.learning import read_learning
-from tips.state.reactions import Outcome
-from tips.state.table import retrying
+from tips.state import keys
+from tips.state.changes import Outcome
+from tips.state.person import Needs
 
 if TYPE_CHECKING:
-    from tips.state.table import Table
-    from tips.state.teaching import LearningRules
+    from tips.state.decision_codec import RememberedDecision
+    from tips.state.person import Person
 
 
-def activate(table: Table, user_id: str, decision_id: str, rules: LearningRules, deadline_ms: float) -> Outcome:
-    """Begin the wait of a deferred decision now; one that has begun is left as it is. Raises `TableUnavailable`."""
-    now_us = time.time_ns() // 1000
+@dataclass(frozen=True, slots=True)
+class Activated:
+    """A deferred decision was shown now, which begins its wait; one that has begun is left as it is."""
 
-    def activated(remembered: RememberedDecision) -> RememberedDecision:
-        began_at = _earlier(remembered.activated_at, now_us)
-        return replace(remembered, activated_at=began_at) if remembered.decision.deferred else remembered
+    user_id: str
+    decision_id: str
 
-    return _change(table, user_id, decision_id, activated, rules, deadline_ms)[0]
+    def needs(self, now_us: int) -> Needs:
+        return Needs(decision_id=self.decision_id)
+
+    def carry_out(self, person: Person) -> Outcome:
+        """Raises `LearningUnreadable` and `DecisionUnreadable`."""
+        remembered = person.decision(Needs(decision_id=self.decision_id))
+        if remembered is None:
+            return Outcome(False, "unknown_decision")
+        after = remembered
+        if remembered.decision.deferred:
+            after = replace(after, activated_at=_earlier(remembered.activated_at, person.now_us))
+        return _settled(person, remembered, after)
 
 
-def tip_served(
-    table: Table,
-    user_id: str,
-    tip_id: str,
-    decision_id: str | None,
-    shown_at_us: int,
-    rules: LearningRules,
-    deadline_ms: float,
-) -> Outcome:
-    """Remember when a decision's tip was first shown, which begins the wait of a deferred one.
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A tip was shown, which begins the wait of a deferred decision. shown_at: microseconds since 1970.
 
     A tip is shown no earlier than it was decided, and no later than somebody says so. Without `decision_id` it is the
-    person's newest decision for the tip. Raises `TableUnavailable`.
+    person's newest decision for the tip. Each event counts once in the profile, whatever is known of its decision.
     """
-    shown_at_us = min(shown_at_us, time.time_ns() // 1000)
 
-    def served(remembered: RememberedDecision) -> RememberedDecision:
-        if remembered.decision.tip_id != tip_id:
+    user_id: str
+    tip_id: str
+    shown_at: int
+    decision_id: str | None = None
+    event_id: str | None = None
+
+    def needs(self, now_us: int) -> Needs:
+        shown_tip = (self.tip_id, self._shown_at(now_us)) if self.decision_id is None else None
+        return Needs(self.decision_id, shown_tip, self.event_id)
+
+    def carry_out(self, person: Person) -> Outcome:
+        """Raises `LearningUnreadable` and `DecisionUnreadable`."""
+        if self.event_id is not None and (moved := person.told(self.event_id)) is not None:
+            return Outcome(person.ambiguous, None if person.ambiguous else "duplicate", person.ambiguous and moved)
+        shown_at = self._shown_at(person.now_us)
+        remembered = person.decision(self.needs(person.now_us))
+        outcome = Outcome(False, "unknown_decision")
+        if remembered is not None:
+            outcome = _settled(person, remembered, self._shown(remembered, shown_at))
+        if self.event_id is not None:
+            person.count_shown(shown_at)
+            person.mark(self.event_id, moved=outcome.moved)
+        return outcome
+
+    def _shown_at(self, now_us: int) -> int:
+        return min(self.shown_at, now_us)
+
+    def _shown(self, remembered: RememberedDecision, shown_at: int) -> RememberedDecision:
+        if remembered.decision.tip_id != self.tip_id:
             return remembered
-        at_us = max(shown_at_us, keys.decided_at_us(remembered.decision_id))
+        at_us = max(shown_at, keys.decided_at_us(remembered.decision_id))
         shown = replace(remembered, shown_at=_earlier(remembered.shown_at, at_us))
         if not remembered.decision.deferred:
             return shown
         return replace(shown, activated_at=_earlier(remembered.activated_at, at_us))
 
-    if decision_id is None:
-        decision_id = decisions.newest_that_showed(table, user_id, tip_id, shown_at_us)
-        if decision_id is None:
+
+@dataclass(frozen=True, slots=True)
+class WaitOver:
+    """A decision had its time for a reaction: it teaches the default reward unless one counts."""
+
+    user_id: str
+    decision_id: str
+
+    def needs(self, now_us: int) -> Needs:
+        return Needs(decision_id=self.decision_id)
+
+    def carry_out(self, person: Person) -> Outcome:
+        """Raises `LearningUnreadable` and `DecisionUnreadable`."""
+        remembered = person.decision(Needs(decision_id=self.decision_id))
+        if remembered is None:
             return Outcome(False, "unknown_decision")
-    return _change(table, user_id, decision_id, served, rules, deadline_ms)[0]
-
-
-def end(table: Table, user_id: str, decision_id: str, rules: LearningRules, deadline_ms: float) -> bool:
-    """Learn the default reward unless a reaction counts. Returns whether it was learned.
-
-    Raises `TableUnavailable` and `LearningUnreadable`.
-    """
-
-    def over(remembered: RememberedDecision) -> RememberedDecision:
         log = remembered.reactions
         if not remembered.decision.deferred and log.counted(remembered.wait_ends_at) is not None:
-            return remembered  # nothing that may still arrive can make the default count
-        return replace(remembered, reactions=replace(log, wait_over=True))
-
-    return _change(table, user_id, decision_id, over, rules, deadline_ms)[1]
+            return Outcome(False, "duplicate")  # nothing that may still arrive can make the default count
+        return _settled(person, remembered, replace(remembered, reactions=replace(log, wait_over=True)))
 
 
 def _earlier(known: int | None, at_us: int) -> int:
     return at_us if known is None else min(known, at_us)
 
 
-def _change(
-    table: Table,
-    user_id: str,
-    decision_id: str,
-    change: Callable[[RememberedDecision], RememberedDecision],
-    rules: LearningRules,
-    deadline_ms: float,
-) -> tuple[Outcome, bool]:
-    """Carry out a change of what is known of a decision. Returns whether it changed anything, and whether the sums."""
-    now_us = time.time_ns() // 1000
-    wanted = [
-        keys.tombstone(user_id),
-        keys.learning(user_id),
-        (keys.user(user_id), keys.decision(decision_id)),
-        keys.arms(user_id),
-    ]
-    moved_before = False
-
-    def attempt(bounded: Table, ambiguous: bool) -> tuple[Outcome, bool]:
-        nonlocal moved_before
-        erased, learned, item, known_arms = bounded.get_all(wanted)
-        if erased is not None:
-            return Outcome(False, "erased"), False
-        if item is None:
-            return Outcome(False, "unknown_decision"), False
-        before = read_decision(item)
-        after = change(before)
-        if _known(after) == _known(before):
-            # After a write that reported a fault, what is found changed already is this call's own doing.
-            return Outcome(ambiguous, None if ambiguous else "duplicate"), ambiguous and moved_before
-        arms = read_arms(bounded, before.decision, known_arms)
-        writes, moved_before = teaching.change(before, after, read_learning(learned), arms, rules, now_us)
-        bounded.transact(writes)
-        return Outcome(True), moved_before
-
-    return retrying(table, deadline_ms, attempt)
+def _settled(person: Person, before: RememberedDecision, after: RememberedDecision) -> Outcome:
+    if _known(after) == _known(before):
+        # After a write that reported a fault, what is found changed already is this call's own doing.
+        moved = person.ambiguous and before.reactions.learned is not None
+        return Outcome(person.ambiguous, None if person.ambiguous else "duplicate", moved)
+    return Outcome(True, moved=person.settle(before, after))
 
 
 def _known(remembered: RememberedDecision) -> tuple[object, ...]:

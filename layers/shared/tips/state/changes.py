@@ -1,0 +1,128 @@
+"""Changes of what is kept of one person: as many as fit are carried out together, in one read and one transaction.
+
+A change that cannot be carried out for reasons of its own (what it is about is damaged) fails alone.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from tips.errors import OutOfTime, TableUnavailable
+from tips.state.person import Needs, Person
+from tips.state.table import retrying
+
+if TYPE_CHECKING:
+    from tips.state.table import Table
+    from tips.state.teaching import LearningRules
+
+AT_ONCE = 40
+"""Changes in one read, which takes 100 keys."""
+
+Reason = Literal[
+    "duplicate",
+    "superseded",
+    "late",
+    "same_reward",
+    "older_epoch",
+    "unknown_decision",
+    "tip_not_shown",
+    "out_of_date",
+    "erased",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Whether a change changed what it is there for, and if not, why. moved: whether it moved what is learned."""
+
+    applied: bool
+    reason: Reason | None = None
+    moved: bool = field(default=False, compare=False)
+
+    @property
+    def metric(self) -> str:
+        """What a reaction's outcome counts as."""
+        return "RewardApplied" if self.applied else f"RewardNotApplied_{self.reason}"
+
+
+class Change(Protocol):
+    """Something that happened to one person."""
+
+    @property
+    def user_id(self) -> str: ...
+
+    def needs(self, now_us: int) -> Needs:
+        """Return what has to be known. now_us: the time of the call, microseconds since 1970."""
+
+    def carry_out(self, person: Person) -> Outcome:
+        """Change the person's state in memory; what it raises, it raises before it has changed anything."""
+
+
+def carry_out(
+    table: Table,
+    changes: Sequence[Change],
+    rules: LearningRules,
+    deadline_ms: float,
+    stop_at: float = math.inf,
+) -> list[Outcome | Exception]:
+    """Carry out changes of one person, in their order. Returns for each what came of it, or why it failed.
+
+    deadline_ms: of each transaction with its retries. stop_at: the time (of `time.monotonic`) after which none begins.
+    """
+    now_us = time.time_ns() // 1000  # once: a retry must not mean another time, and so another decision
+    results: list[Outcome | Exception] = []
+    while rest := changes[len(results) :]:
+        if time.monotonic() >= stop_at:
+            return [*results, *[OutOfTime()] * len(rest)]
+        try:
+            results += _carried_out(table, rest, rules, now_us, deadline_ms)
+        except Exception as fault:
+            # The table's fault is not that of any change: all of them may be better at another time. Else one of them
+            # makes a transaction that can never be carried out, and must not take the others with it.
+            if len(rest) == 1 or (isinstance(fault, TableUnavailable) and not fault.malformed):
+                return [*results, *[fault] * len(rest)]
+            for change in rest[:AT_ONCE]:
+                results += carry_out(table, [change], rules, deadline_ms, stop_at)
+    return results
+
+
+def carry_out_one(table: Table, change: Change, rules: LearningRules, deadline_ms: float) -> Outcome:
+    """Carry out one change.
+
+    Raises `TableUnavailable` at the deadline, with nothing half-written, `LearningUnreadable`, `DecisionUnreadable`.
+    """
+    (result,) = carry_out(table, [change], rules, deadline_ms)
+    if isinstance(result, Exception):
+        raise result
+    return result
+
+
+def _carried_out(
+    table: Table, changes: Sequence[Change], rules: LearningRules, now_us: int, deadline_ms: float
+) -> list[Outcome | Exception]:
+    """Carry out the first of these changes, as many as fit into one transaction."""
+    some = changes[:AT_ONCE]
+    user_id = some[0].user_id
+    needs = [change.needs(now_us) for change in some]
+
+    def attempt(bounded: Table, ambiguous: bool) -> list[Outcome | Exception]:
+        person = Person(bounded, user_id, needs, rules, now_us, ambiguous=ambiguous)
+        if person.erased:
+            return [Outcome(False, "erased")] * len(some)
+        results: list[Outcome | Exception] = []
+        for change in some:
+            if results and not person.has_room:
+                break
+            try:
+                results.append(change.carry_out(person))
+            except Exception as fault:
+                results.append(fault)
+        if writes := person.writes():
+            bounded.transact(writes)
+        return results
+
+    return retrying(table, deadline_ms, attempt)

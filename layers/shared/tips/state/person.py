@@ -1,0 +1,286 @@
+"""One person's state in one attempt to change it: what was read, what has become of it, the transaction that follows.
+
+Changes are made in memory, one after the other, however many there are. Each item that differs in the end is written
+once, on condition that nobody has written it since it was read: all of them take effect, or none.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from tips import telemetry
+from tips.bandit.learning import Lesson, UserLearning, taught
+from tips.bandit.registry import present_schemas
+from tips.errors import DecisionUnreadable
+from tips.features.profile_counters import CountedReaction
+from tips.state import decisions, keys, profiles, prompt_counts, showing, teaching
+from tips.state.arms import Arms, generation_id_of
+from tips.state.decision_codec import RememberedDecision, read_decision
+from tips.state.generations import read_generation
+from tips.state.learning import read_learning, write
+from tips.state.marks import advanced, mark
+from tips.state.tombstones import not_erased
+
+if TYPE_CHECKING:
+    from tips.state.generations import Generation
+    from tips.state.table import Item, Table
+    from tips.state.teaching import LearningRules
+
+MAX_WRITES = 100
+"""Parts of one transaction, as DynamoDB counts."""
+MAX_BYTES = 2_000_000
+"""Of the decisions that one transaction changes; DynamoDB takes 4 MB in all."""
+_MOST_WRITES = 7
+"""Of one change: a decision, its wait, two that follow from a showing, an event's mark, a version's counts, an item."""
+_SHARED_WRITES = 4
+"""Learning, that of prompt versions, the profile's counts, the condition that the person was not erased."""
+_READ_AT_ONCE = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What a change has to know: a decision by its id, or the newest that showed a tip (its id, and until when in
+    microseconds since 1970); whether an event was told before; other items of the person, by sort key.
+
+    derived_id: likewise, of what is an event of its own only where no decision is known.
+    """
+
+    decision_id: str | None = None
+    shown_tip: tuple[str, int] | None = None
+    event_id: str | None = None
+    derived_id: str | None = None
+    items: tuple[str, ...] = ()
+
+
+class Person:
+    """What the table holds of a person, as far as `needs` ask for it, and what changes make of it.
+
+    now_us: the time of the call, which all its attempts share. ambiguous: whether an earlier attempt's write may have
+    been carried out although it reported a fault. Raises `TableUnavailable`.
+    """
+
+    def __init__(
+        self,
+        table: Table,
+        user_id: str,
+        needs: Sequence[Needs],
+        rules: LearningRules,
+        now_us: int,
+        *,
+        ambiguous: bool = False,
+    ) -> None:
+        self.user_id = user_id
+        self.rules = rules
+        self.now_us = now_us
+        self.ambiguous = ambiguous
+        self._table = table
+        self._items: dict[tuple[str, str], Item | None] = {}
+        self._newest: dict[tuple[str, int], str | None] = {}
+        self._decisions: dict[str, tuple[RememberedDecision, RememberedDecision]] = {}
+        self._marks: dict[str, bool] = {}
+        self._advanced: dict[str, Item] = {}
+        self._clocks: dict[str, set[str]] = {}
+        self._parts: dict[str, list[dict[str, Any]]] = {}
+        self._prompt_counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        self._learning: UserLearning | None = None
+        self._learning_before: UserLearning | None = None
+        self._read(needs)
+        if not self.erased:
+            self._arms = self._arms_before = Arms.read(self._items[keys.arms(user_id)])
+            self._profile = self._profile_before = profiles.read_profile(self._items[keys.profile(user_id)])
+
+    def _read(self, needs: Sequence[Needs]) -> None:
+        user_id = self.user_id
+        own = {keys.event(id): None for one in needs for id in (one.event_id, one.derived_id) if id is not None}
+        own |= {keys.decision(one.decision_id): None for one in needs if one.decision_id is not None}
+        own |= {sk: None for one in needs for sk in one.items}
+        shared = (keys.tombstone(user_id), keys.learning(user_id), keys.arms(user_id), keys.profile(user_id))
+        self._load([*shared, *((self._pk, sk) for sk in own)])
+        if self.erased:
+            return
+        for one in needs:
+            known = one.event_id is not None and self.told(one.event_id) is not None
+            if one.shown_tip is not None and not known and one.shown_tip not in self._newest:
+                self._newest[one.shown_tip] = decisions.newest_that_showed(self._table, user_id, *one.shown_tip)
+        self._load([(self._pk, keys.decision(one)) for one in self._newest.values() if one is not None])
+        self._load(self._generation_keys())
+
+    def _load(self, wanted: Iterable[tuple[str, str]]) -> None:
+        missing = [key for key in dict.fromkeys(wanted) if key not in self._items]
+        for start in range(0, len(missing), _READ_AT_ONCE):
+            some = missing[start : start + _READ_AT_ONCE]
+            self._items.update(zip(some, self._table.get_all(some), strict=True))
+
+    def _generation_keys(self) -> Iterable[tuple[str, str]]:
+        """Yield where the generations lie that wrote the tips of the decisions read."""
+        for (_, sk), item in list(self._items.items()):
+            if item is None or not sk.startswith(keys.DECISION_PREFIX):
+                continue
+            try:
+                remembered = self._remembered(sk.removeprefix(keys.DECISION_PREFIX))
+            except DecisionUnreadable:
+                continue  # whose change it is will find that out
+            generation_id = None if remembered is None else generation_id_of(remembered.decision)
+            if generation_id is not None:
+                yield keys.generation(self.user_id), keys.generated(generation_id)
+
+    @property
+    def _pk(self) -> str:
+        return keys.user(self.user_id)
+
+    # What is known
+
+    @property
+    def erased(self) -> bool:
+        return self._items[keys.tombstone(self.user_id)] is not None
+
+    def told(self, event_id: str) -> bool | None:
+        """Return whether an event moved the sums when it was told before; None when it was not."""
+        if event_id in self._marks:
+            return self._marks[event_id]
+        item = self._items.get((self._pk, keys.event(event_id)))
+        return None if item is None else bool(item["moved"]["BOOL"])
+
+    def decision(self, needs: Needs) -> RememberedDecision | None:
+        """Return the decision that a change is about, as it is now; raises `DecisionUnreadable`."""
+        decision_id = needs.decision_id
+        if decision_id is None and needs.shown_tip is not None:
+            decision_id = self._newest.get(needs.shown_tip)
+        return None if decision_id is None else self._remembered(decision_id)
+
+    def _remembered(self, decision_id: str) -> RememberedDecision | None:
+        if decision_id not in self._decisions:
+            item = self._items.get((self._pk, keys.decision(decision_id)))
+            if item is None:
+                return None
+            remembered = read_decision(item)
+            self._decisions[decision_id] = remembered, remembered
+        return self._decisions[decision_id][1]
+
+    def item(self, sk: str) -> Item | None:
+        """Return another item of the person, as it is now."""
+        item, advanced = self._items[self._pk, sk], self._advanced.get(sk)
+        return item if advanced is None else {**(item or {}), **advanced}
+
+    @property
+    def learning(self) -> UserLearning:
+        """Raises `LearningUnreadable`."""
+        if self._learning is None:
+            self._learning = self._learning_before = read_learning(self._items[keys.learning(self.user_id)])
+        return self._learning
+
+    # What becomes of it
+
+    def mark(self, event_id: str, *, moved: bool) -> None:
+        """Remember that an event was told, and whether it moved the sums."""
+        self._marks[event_id] = moved
+
+    def advance(self, sk: str, clock: str, attributes: Item) -> None:
+        """Set attributes of another item of the person, among them its clock, which nobody must have set later."""
+        self._advanced.setdefault(sk, {}).update(attributes)
+        self._clocks.setdefault(sk, set()).add(clock)
+
+    def learn(self, lesson: Lesson) -> None:
+        """Let a lesson move what is learned of the person; raises `LearningUnreadable`."""
+        self._learning = self._after(lesson)
+
+    def _after(self, lesson: Lesson) -> UserLearning:
+        learning = taught(self.learning, lesson, self.rules.half_life, self.now_us, present_schemas())
+        # A lesson counts as a revision, so that it is known which of two came first.
+        return replace(learning, revision=learning.revision + 1)
+
+    def count_reaction(self, before: CountedReaction | None, after: CountedReaction | None) -> None:
+        """Let the profile's counts hold `after` in place of `before`; None: nothing."""
+        if before != after:
+            self._profile = self._profile.with_reaction(before, after, self.now_us)
+
+    def count_shown(self, shown_at_us: int) -> None:
+        """Let the profile's counts hold one tip more that was shown."""
+        self._profile = self._profile.with_shown(shown_at_us, self.now_us)
+
+    def settle(self, before: RememberedDecision, after: RememberedDecision) -> bool:
+        """Take over what is known of a decision now, with all that follows from it. Returns whether the sums moved.
+
+        Raises `LearningUnreadable`, and then nothing is taken over.
+        """
+        log, learning, arms = before.reactions, self.learning, self._arms
+        counted = after.reactions.counted(after.wait_ends_at)
+        reward, prompt, generation = None, log.prompt, None
+        belongs = teaching.belongs(before, learning)  # else it is of an older epoch, and nothing of it is in the sums
+        if belongs:
+            reward = after.reactions.reward(after.wait_ends_at, self.rules.default_reward)
+            generation = self._generation(after)
+            if generation is not None:
+                reacted = counted is not None
+                arms, prompt = arms.taught(generation, prompt, reward, reacted, self.rules.half_life, self.now_us)
+        moves = belongs and reward != log.learned
+        if moves:
+            learning = self._after(teaching.lesson_of(after.decision, log, reward))
+        # The item's revision, not a clock, says what was learned before what.
+        learned_in = log.learned_in if log.learned is not None else self.learning.revision + 1
+        after = replace(
+            after,
+            reactions=replace(after.reactions, learned=reward, learned_in=learned_in, prompt=prompt),
+            counted=profiles.counted(counted),
+        )
+        original, _ = self._decisions[after.decision_id]
+        parts = _writes_of(original, after)
+        # From here on nothing fails.
+        self._learning, self._arms = learning, arms
+        if prompt != log.prompt and generation is not None:
+            self._prompt_counts[generation.version].update(prompt_counts.difference(log.prompt, prompt))
+        self.count_reaction(before.counted, after.counted)
+        self._decisions[after.decision_id] = original, after
+        self._parts[after.decision_id] = parts
+        return moves
+
+    def _generation(self, remembered: RememberedDecision) -> Generation | None:
+        """Return what was decided when the tip was written; None where there is nothing to learn with."""
+        generation_id = generation_id_of(remembered.decision)
+        if generation_id is None:
+            return None
+        item = self._items.get((keys.generation(self.user_id), keys.generated(generation_id)))
+        try:
+            return None if item is None else read_generation(item)
+        except DecisionUnreadable:
+            telemetry.count("PromptLearningUnreadable")
+            return None
+
+    # What is written
+
+    @property
+    def has_room(self) -> bool:
+        """Whether one transaction can hold one change more, whatever it is."""
+        items = (self._items[self._pk, keys.decision(one)] for one in self._parts)
+        size = sum(len(item["doc"]["B"]) for item in items if item is not None)
+        parts = sum(map(len, self._parts.values())) + len(self._marks) + len(self._advanced) + len(self._prompt_counts)
+        return parts + _SHARED_WRITES + _MOST_WRITES <= MAX_WRITES and size <= MAX_BYTES
+
+    def writes(self) -> list[dict[str, Any]]:
+        """Return the transaction, empty if nothing changed."""
+        user_id = self.user_id
+        writes = [part for parts in self._parts.values() for part in parts]
+        writes += [mark(user_id, event_id, moved, self.now_us) for event_id, moved in self._marks.items()]
+        writes += [advanced(user_id, sk, self._clocks[sk], item) for sk, item in self._advanced.items()]
+        for version, amounts in self._prompt_counts.items():
+            writes += prompt_counts.write(version, user_id, amounts)
+        learning, before = self._learning, self._learning_before
+        if learning is not None and before is not None and learning is not before:
+            writes.append(write(keys.learning(user_id), before.revision, learning))
+            self._arms = self._arms.with_preferences_of(learning, self.now_us)
+        writes += self._arms.writes(user_id, self._arms_before)
+        if self._profile is not self._profile_before:
+            writes.append(profiles.write(user_id, self._items[keys.profile(user_id)], self._profile))
+        # A decision is there as long as nobody has erased the person; other items may have to be made.
+        return [*writes, not_erased(user_id)] if writes and not self._parts else writes
+
+
+def _writes_of(before: RememberedDecision, after: RememberedDecision) -> list[dict[str, Any]]:
+    """Return the transaction's parts that belong to one decision alone."""
+    writes = [teaching.decision_write(before, after), *showing.writes(before, after)]
+    if after.activated_at is not None and after.activated_at != before.activated_at:
+        writes.append({"Put": {"Item": teaching.wait_item(after)}})
+    return writes

@@ -1,0 +1,338 @@
+"""Changes of one person carried out together: the same result as one by one, in fewer and whole transactions."""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+import uuid
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from devstack.events import envelope, jetstream_batch
+from tests.deciding import remember
+from tests.requests import score_request
+from tips.bandit.decision import Decision
+from tips.errors import DecisionUnreadable, LearningUnreadable, OutOfTime, TableUnavailable
+from tips.ingest.process import process_batch
+from tips.ingest.records import records_of
+from tips.settings import Settings
+from tips.state import decisions, keys, learning, signals, waits
+from tips.state.changes import Change, Outcome, carry_out
+from tips.state.reactions import Report
+from tips.state.table import Table, retrying
+from tips.state.teaching import LearningRules
+
+RULES = LearningRules(default_reward=-0.25)
+CANDIDATES: list[dict[str, Any]] = [
+    {"id": "a", "kind": "task", "features": {"priority": 3}},
+    {"id": "b", "source": "llm"},
+]
+
+
+class Counting(Table):
+    """Counts calls, and how large each transaction is; may refuse those of some people."""
+
+    def __init__(self, table: Any, refused: Sequence[str] = ()) -> None:
+        super().__init__(Settings(table_name=table.name, dynamodb_endpoint=table.endpoint), timeout_ms=8000)
+        self.calls: Counter[str] = Counter()
+        self.transactions: list[int] = []
+        self.refused = refused
+
+    def _call(self, operation: str, *, named: bool = True, **arguments: Any) -> Any:
+        if any(f"U#{user}'" in repr(arguments) for user in self.refused):
+            raise TableUnavailable("the table is throttled")
+        self.calls[operation] += 1
+        if operation == "transact_write_items":
+            self.transactions.append(len(arguments["TransactItems"]))
+        return super()._call(operation, named=named, **arguments)
+
+
+def past_us(seconds: float) -> int:
+    return round((time.time() - seconds) * 1e6)
+
+
+def decided(client: Table, user: str, count: int, **options: Any) -> list[Decision]:
+    return [remember(client, user, past_us(3600 - number), CANDIDATES, **options) for number in range(count)]
+
+
+def reaction(decision: Decision, reward: float = 0.5, event_id: str | None = None, **options: Any) -> Report:
+    return Report(
+        decision.user_id, decision.decision_id, event_id=event_id or str(uuid.uuid4()), reward=reward, **options
+    )
+
+
+def learned(client: Table, user: str) -> tuple[int, float]:
+    (one,) = learning.read(client, user).schemas.values()
+    return one.statistics.pulls, one.statistics.cumulative_reward
+
+
+def test_a_persons_reactions_are_one_read_and_one_transaction(client: Table, table: Any) -> None:
+    changes = [reaction(one) for one in decided(client, "anna", 25)]
+    counting = Counting(table)
+    assert carry_out(counting, changes, RULES, 8000) == [Outcome(True)] * 25
+    assert counting.calls == {"batch_get_item": 1, "transact_write_items": 1}
+    # A decision and an event's mark each, and what was learned: tips, and the line on preferences where there is one.
+    assert counting.transactions[0] <= 2 * 25 + 2
+    assert learned(client, "anna") == (25, 12.5)
+    assert carry_out(counting, changes, RULES, 8000) == [Outcome(False, "duplicate")] * 25
+    assert counting.calls == {"batch_get_item": 2, "transact_write_items": 1}
+
+
+def story(rng: random.Random, deferred: Decision, plain: Sequence[Decision]) -> list[Change]:
+    """Reactions to three decisions, revised, repeated and told by their tip alone, showings, ends of waits, signals."""
+    user = deferred.user_id
+    changes: list[Change] = [
+        waits.Served(user, deferred.tip_id, past_us(1800), deferred.decision_id, "shown"),
+        signals.TaskSynced(user, "todoist", 3, past_us(100)),
+        signals.TaskSynced(user, "todoist", 5, past_us(50)),
+        signals.TokenExpired(user, "todoist", past_us(70)),
+        waits.WaitOver(user, plain[0].decision_id),
+    ]
+    for number, one in enumerate([deferred, *plain, *plain]):
+        at = past_us(rng.randrange(10, 1000))
+        action = rng.choice(["done", "dismiss", "snooze", None])
+        changes.append(
+            Report(
+                user,
+                one.decision_id if rng.random() < 0.7 else None,
+                tip_id=one.tip_id,
+                event_id=f"e{number}",
+                action=action,  # type: ignore[arg-type]
+                reward=None if action else 0.3,
+                dwell_ms=rng.choice([None, 40_000]),
+                occurred_at=at,
+            )
+        )
+    changes += rng.sample(changes, 4)
+    rng.shuffle(changes)
+    return changes
+
+
+def state_of(table: Any, user: str) -> dict[str, Any]:
+    """Everything kept of a person, but for how often it was written and when."""
+    own = {keys.user(user), keys.generation(user)}
+    found = {}
+    for item in table.items():
+        if item["pk"]["S"] in own:
+            one = {name: value for name, value in item.items() if name not in ("pk", "rev", "ttl", "schemas")}
+            for clock in ("reactions_at", "served_at"):
+                one.pop(clock, None)
+            if "reactions" in one and item["sk"]["S"].startswith("D#"):
+                one["reactions"] = sorted_reactions(one["reactions"]["S"])
+            found[item["sk"]["S"]] = one
+    return found
+
+
+def sorted_reactions(text: str) -> Any:
+    import json
+
+    log = json.loads(text)
+    log.pop("learned_in")  # in which revision, which is what differs
+    return {**log, "reactions": sorted(log["reactions"])}
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_any_split_into_batches_leaves_the_state_of_one_by_one(client: Table, table: Any, seed: int) -> None:
+    rng = random.Random(seed)
+    user = "anna"
+    deferred = remember(client, user, past_us(7200), CANDIDATES, deferred=True)
+    plain = [
+        remember(client, user, past_us(3600 - n), CANDIDATES, policies=("linucb", "egreedy-v2")[n % 2 :])
+        for n in range(2)
+    ]
+    before = table.items()
+    changes = story(rng, deferred, plain)
+
+    def after(parts: Sequence[Sequence[Change]]) -> tuple[dict[str, Any], dict[str, Any]]:
+        for item in table.items():
+            table.client.delete_item(TableName=table.name, Key={name: item[name] for name in ("pk", "sk")})
+        for item in before:
+            table.client.put_item(TableName=table.name, Item=item)
+        for part in parts:
+            for result in carry_out(client, part, RULES, 8000):
+                assert isinstance(result, Outcome), result
+        sums = {
+            one.schema_name: (one.statistics.xx, one.statistics.rx, one.statistics.pulls)
+            for one in learning.read(client, user).schemas.values()
+        }
+        return sums, state_of(table, user)
+
+    alone_sums, alone = after([[change] for change in changes])
+    cuts = sorted(rng.sample(range(1, len(changes)), 3))
+    split = [changes[start:end] for start, end in zip([0, *cuts], [*cuts, len(changes)], strict=True)]
+    for parts in ([changes], split):
+        sums, together = after(parts)
+        assert together == alone
+        assert sums.keys() == alone_sums.keys()
+        for name, (xx, rx, pulls) in sums.items():
+            np.testing.assert_allclose(xx, alone_sums[name][0], atol=1e-9)
+            np.testing.assert_allclose(rx, alone_sums[name][1], atol=1e-9)
+            assert pulls == alone_sums[name][2]
+
+
+def test_a_schema_that_begins_between_two_lessons_holds_the_first_only_as_far_as_they_share_names(
+    client: Table,
+) -> None:
+    """Revised to nothing, both lessons cancel exactly, also what was carried over from one schema to the other."""
+    first = remember(client, "anna", past_us(60), CANDIDATES, policies=("linucb",), deferred=True)
+    second = remember(client, "anna", past_us(50), CANDIDATES, policies=("egreedy-v2",))
+    changes = [reaction(first, 1.0, occurred_at=past_us(20)), reaction(second, -1.0, occurred_at=past_us(20))]
+    assert carry_out(client, changes, RULES, 8000) == [Outcome(True)] * 2
+    assert carry_out(client, [reaction(first, 0.0), reaction(second, 0.0)], RULES, 8000) == [Outcome(True)] * 2
+    for one in learning.read(client, "anna").schemas.values():
+        np.testing.assert_allclose(one.statistics.rx, 0.0, atol=1e-12)
+        assert one.statistics.rr == pytest.approx(0.0, abs=1e-12)
+
+
+def test_more_than_a_transaction_holds_becomes_several(client: Table, table: Any) -> None:
+    # Of a deferred decision the first reaction also makes the marker of its wait.
+    changes = [reaction(one) for one in decided(client, "anna", 90, deferred=True)]
+    counting = Counting(table)
+    assert carry_out(counting, changes, RULES, 8000) == [Outcome(True)] * 90
+    assert len(counting.transactions) > 2
+    assert max(counting.transactions) <= 100
+    assert learned(client, "anna") == (90, 45.0)
+
+
+def test_decisions_that_are_large_do_not_make_a_transaction_that_is_too_large(
+    client: Table, table: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = decided(client, "anna", 12)
+    size = max(len(item["doc"]["B"]) for item in table.items() if "doc" in item)
+    monkeypatch.setattr("tips.state.person.MAX_BYTES", 3 * size)
+    counting = Counting(table)
+    assert carry_out(counting, [reaction(each) for each in one], RULES, 8000) == [Outcome(True)] * 12
+    assert len(counting.transactions) >= 3
+    assert learned(client, "anna") == (12, 6.0)
+
+
+def test_a_damaged_decision_fails_alone(client: Table, table: Any) -> None:
+    good, bad, fine = decided(client, "anna", 3)
+    key = {"pk": {"S": "U#anna"}, "sk": {"S": keys.decision(bad.decision_id)}}
+    table.client.update_item(
+        TableName=table.name,
+        Key=key,
+        UpdateExpression="SET doc = :doc",
+        ExpressionAttributeValues={":doc": {"B": b"\x01junk"}},
+    )
+    results = carry_out(client, [reaction(one) for one in (good, bad, fine)], RULES, 8000)
+    assert [isinstance(one, DecisionUnreadable) for one in results] == [False, True, False]
+    assert learned(client, "anna") == (2, 1.0)
+
+
+def test_learning_that_cannot_be_read_fails_reactions_and_nothing_else(client: Table, table: Any) -> None:
+    (one,) = decided(client, "anna", 1)
+    table.client.put_item(TableName=table.name, Item={"pk": {"S": "U#anna"}, "sk": {"S": "L"}, "rev": {"N": "1"}})
+    results = carry_out(client, [reaction(one), signals.TaskSynced("anna", "todoist", 2, 5)], RULES, 8000)
+    assert isinstance(results[0], LearningUnreadable)
+    assert results[1] == Outcome(True)
+
+
+class Impossible:
+    """A change that spoils the transaction of whoever shares it."""
+
+    user_id = "anna"
+
+    def needs(self, now_us: int) -> Any:
+        return signals.TokenExpired("anna", "s", 1).needs(now_us)
+
+    def carry_out(self, person: Any) -> Outcome:
+        person.advance("S#s", "clock", {"clock": {"N": "1"}, "ttl": {"N": "1"}})
+        return Outcome(True)
+
+
+@pytest.mark.parametrize("fault", [TableUnavailable("refused", malformed=True), TypeError("ours")])
+def test_a_change_that_makes_an_impossible_transaction_fails_alone(client: Table, table: Any, fault: Exception) -> None:
+    class Refusing(Counting):
+        def transact(self, writes: Any) -> None:
+            if "S#s" in repr(writes):
+                raise fault
+            super().transact(writes)
+
+    one, two = decided(client, "anna", 2)
+    results = carry_out(Refusing(table), [reaction(one), Impossible(), reaction(two)], RULES, 8000)
+    assert [each is fault for each in results] == [False, True, False]
+    assert learned(client, "anna") == (2, 1.0)
+
+
+def test_a_request_that_dynamodb_finds_malformed_is_not_repeated(client: Table, table: Any) -> None:
+    counting = Counting(table)
+    put = {"Put": {"Item": {"pk": {"S": "U#anna"}, "sk": {"S": "S#s"}}}}
+    with pytest.raises(TableUnavailable) as raised:
+        retrying(counting, 8000, lambda bounded, _: bounded.transact([put, put]))
+    assert raised.value.malformed
+    assert counting.calls["transact_write_items"] == 1
+
+
+def batch_of(*reports: Report) -> Any:
+    messages = [
+        (
+            "signals.tip.reward_failed",
+            envelope(
+                {"user_id": one.user_id, "tip_id": "a", "decision_id": one.decision_id, "reward": one.reward},
+                event_id=one.event_id,
+            ),
+        )
+        for one in reports
+    ]
+    return records_of(jetstream_batch(messages))
+
+
+def test_a_table_that_throttles_one_person_fails_only_their_records(client: Table, table: Any) -> None:
+    users = [f"user-{number}" for number in range(12)]
+    only = [{"id": "a"}]
+    reports = [reaction(remember(client, user, past_us(60), only)) for user in users for _ in range(3)]
+    refused = ("user-3", "user-7")
+    started = time.monotonic()
+    results = process_batch(Counting(table, refused), batch_of(*reports), RULES, 1500)
+    for report, result in zip(reports, results, strict=True):
+        assert isinstance(result, TableUnavailable) == (report.user_id in refused), (report.user_id, result)
+    # Both wait for their deadline at the same time, and the others not at all.
+    assert time.monotonic() - started < 60
+    assert all(learned(client, user) == (3, 1.5) for user in users if user not in refused)
+
+
+def test_no_person_is_begun_after_the_time_to_stop(client: Table) -> None:
+    reports = [reaction(remember(client, f"user-{number}", past_us(60), [{"id": "a"}])) for number in range(3)]
+    results = process_batch(client, batch_of(*reports), RULES, 8000, stop_at=time.monotonic() - 1)
+    assert all(isinstance(one, OutOfTime) for one in results)
+    assert all(learning.read(client, one.user_id).schemas == {} for one in reports)
+    assert process_batch(client, batch_of(*reports), RULES, 8000, math.inf) == ["RewardApplied"] * 3
+
+
+def test_a_transaction_that_reports_failure_but_was_carried_out_is_reported_as_done(client: Table, table: Any) -> None:
+    class Unheard(Counting):
+        def transact(self, writes: Any) -> None:
+            super().transact(writes)
+            if len(self.transactions) == 1:
+                raise TableUnavailable("unheard", ambiguous=True)
+
+    changes: list[Change] = [reaction(one) for one in decided(client, "anna", 5)]
+    changes.append(waits.Served("anna", "a", past_us(5), None, "shown"))
+    assert [one.applied for one in carry_out(Unheard(table), changes, RULES, 8000) if isinstance(one, Outcome)] == [
+        True
+    ] * 6
+    assert learned(client, "anna") == (5, 2.5)
+
+
+def test_the_same_event_twice_in_a_batch_is_one(score: Any, consume: Any) -> None:
+    body = score.call("POST", "/score", score_request()).json
+    told = envelope({"user_id": "anna", "tip_id": body["tip_id"], "decision_id": body["decision_id"], "action": "done"})
+    by_tip = {**told, "payload": {"user_id": "anna", "tip_id": body["tip_id"], "action": "done"}}
+    event = jetstream_batch([("signals.tip.feedback", told), ("feedback.tip", told), ("feedback.tip", by_tip)])
+    assert consume.invoke(event) == {"batchItemFailures": []}
+    assert score.call("GET", "/stats/anna").json["pulls"] == 1
+    (remembered,) = decisions.newest(connect_of(score), "anna", 5)
+    assert len(remembered.reactions.reactions) == 1
+
+
+def connect_of(function: Any) -> Table:
+    environment = function.environment
+    return Table(
+        Settings(table_name=environment["TABLE_NAME"], dynamodb_endpoint=environment["DYNAMODB_ENDPOINT"]), 5000
+    )
