@@ -16,8 +16,8 @@ demo dev test test-build test-proxy ci-full bench: export PYTHONPATH := $(CURDIR
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help demo dev test test-build test-proxy ci-full bench lint format validate build check-build lock audit clean \
-    env env-sam env-bench env-proxy
+.PHONY: help demo dev test test-build test-proxy ci-full bench lint check-contracts format validate build check-build \
+    lock audit clean env env-sam env-bench env-proxy
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-16s %s\n", $$1, $$2}'
@@ -48,12 +48,16 @@ bench: env-bench ## all measurements beside the peers: bench/results.json, resul
 	$(BENCH_PYTHON) -m bench $(ARGS)
 
 
-lint: env ## formatting, ruff, mypy strict; changes nothing
+lint: env check-contracts ## formatting, ruff, mypy strict, exported contracts; changes nothing
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m mypy
 	@# Each function's module is called app and has its own folder on the path, as in Lambda: one run each.
 	@for folder in functions/*/; do MYPYPATH=$$folder $(PYTHON) -m mypy $$folder || exit 1; done
+
+check-contracts: env ## whether docs/contracts and the TypeScript registry are as the models here
+	.venv/bin/tips contracts check
+	.venv/bin/tips contracts export --check
 
 format: env ## format, and fix what ruff can fix
 	$(PYTHON) -m ruff format .

@@ -9,7 +9,15 @@ from collections.abc import Sequence
 import typer
 
 from devstack.proxies import bypass_for_loopback
-from offline import config_commands, prior_commands, prompt_commands, replay_command
+from offline import (
+    config_commands,
+    contracts_commands,
+    dlq_commands,
+    event_commands,
+    prior_commands,
+    prompt_commands,
+    retake_command,
+)
 from offline.command import BadInput
 from tips import telemetry
 from tips.errors import ConfigurationUnreadable, NothingToRestore, TableUnavailable
@@ -22,11 +30,14 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(config_commands.app, name="config")
+app.add_typer(contracts_commands.app, name="contracts")
+app.add_typer(dlq_commands.app, name="dlq")
 app.add_typer(prior_commands.app, name="prior")
 app.add_typer(prompt_commands.app, name="prompts")
 app.command()(config_commands.promote)
 app.command()(config_commands.rollback)
-app.command()(replay_command.replay)
+app.command()(event_commands.replay)
+app.command()(retake_command.retake)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

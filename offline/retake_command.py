@@ -1,4 +1,4 @@
-"""`tips replay`: take a logged decision again from its log, and say whether it comes out the same, bit for bit."""
+"""`tips retake`: take a logged decision again from its log, and say whether it comes out the same, bit for bit."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tips.bandit.policy import Distribution
 from tips.bandit.registry import POLICIES
 
 
-def replay(
+def retake(
     file: Annotated[Path, typer.Argument(help="The answer of GET /decisions/{decision_id}, or - for standard input.")],
 ) -> None:
     """Take a logged decision again and compare choice, scores and probabilities with the log, bit for bit."""
@@ -39,7 +39,7 @@ def replay(
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise BadInput(f"{file} is no answer of GET /decisions: {type(error).__name__} {error}") from None
     print(f"decision {logged['decision_id']} showed {logged['tip_id']}")
-    print(aligned([["policy", "role", "draws", "probability of what was shown", "replay"], *rows]))
+    print(aligned([["policy", "role", "draws", "probability of what was shown", "retake"], *rows]))
     if not same:
         raise typer.Exit(1)
 

@@ -62,6 +62,11 @@ def batch(subject: str, payload: Any, **options: Any) -> dict[str, Any]:
     return jetstream_batch([(subject, envelope(payload))], **options)
 
 
+def kept(table: Any) -> list[dict[str, Any]]:
+    """What is kept of people, which leaves out when bad records were first seen."""
+    return [item for item in table.items() if "first_delivered_at" not in item or "data" in item]
+
+
 def camel(payload: dict[str, Any]) -> dict[str, Any]:
     def name(snake: str) -> str:
         first, *rest = snake.split("_")
@@ -93,7 +98,7 @@ def test_optional_fields_may_be_missing_or_null(consume: Any, subject: str) -> N
 def test_a_missing_required_field_fails_its_record(consume: Any, table: Any, subject: str, name: str) -> None:
     payload = {key: value for key, value in PAYLOADS[subject].items() if key != name}
     assert consume.invoke(batch(subject, payload)) == failed("1")
-    assert table.items() == []
+    assert kept(table) == []
 
 
 @pytest.mark.parametrize("name", ["event_id", "occurred_at", "schema_version", "producer", "payload"])
@@ -127,7 +132,7 @@ def test_a_value_that_is_not_allowed_fails_its_record(
     consume: Any, table: Any, subject: str, changes: dict[str, Any]
 ) -> None:
     assert consume.invoke(batch(subject, {**PAYLOADS[subject], **changes})) == failed("1")
-    assert table.items() == []
+    assert kept(table) == []
 
 
 @pytest.mark.parametrize("wrap", [jetstream_batch, sqs_batch])
@@ -138,7 +143,7 @@ def test_a_bad_record_leaves_its_neighbours_alone(consume: Any, table: Any, wrap
     event = wrap([messages[0], bad, messages[1], ("feedback.tip", b"\xff no json"), messages[2]])
     identifiers = [one.get("messageId") or str(one["stream_seq"]) for one in event.get("Records") or event["records"]]
     assert consume.invoke(event) == failed(identifiers[1], identifiers[3])
-    assert {item["pk"]["S"] for item in table.items()} == {"U#user-0", "U#user-1", "U#user-2"}
+    assert {item["pk"]["S"] for item in kept(table)} == {"U#user-0", "U#user-1", "U#user-2"}
 
 
 def synced_item(table: Any) -> tuple[str, str]:
@@ -271,7 +276,7 @@ def test_a_bad_record_becomes_a_dead_letter_after_five_deliveries(
     for delivered in (1, 2.0, "3", 4, None):
         event["records"][0]["num_delivered"] = delivered
         assert consume.invoke(event) == failed("77")
-    assert table.items() == []
+    assert kept(table) == []
     event["records"][0]["num_delivered"] = "5"
     assert consume.invoke(event) == OK
     (item,) = table.items()
@@ -330,7 +335,7 @@ def test_a_fault_of_ours_in_one_record_leaves_its_neighbours_alone(score: Any, c
 def test_without_time_left_the_rest_is_reported_as_failed(consume: Any, table: Any) -> None:
     messages = [("signals.task.synced", envelope(PAYLOADS["signals.task.synced"]))] * 3
     assert consume.invoke(jetstream_batch(messages), timeout=1.0) == failed("1", "2", "3")
-    assert table.items() == []
+    assert kept(table) == []
 
 
 def test_logs_name_the_field_and_never_quote_the_record(consume: Any, caplog: Any, capsys: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -11,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import nats
 import pytest
 
 from bench import __main__ as everything
+from devstack.nats import NatsServer, nats_server_version
 from devstack.stack import Stack
 from tests.conftest import LocalTable
 from tips.bandit.registry import POLICIES
@@ -53,8 +56,8 @@ def test_a_curl_answers_as_printed(stack: Stack, command: str, answer: str) -> N
     assert shape(printed) == shape(json.loads(answer))
 
 
-def test_a_decision_is_replayed_as_engine_says(stack: Stack) -> None:
-    (command,) = re.findall(r"```sh\n(curl [^`]*tips replay -\n)```", (ROOT / "docs" / "engine.md").read_text())
+def test_a_decision_is_retaken_as_engine_says(stack: Stack) -> None:
+    (command,) = re.findall(r"```sh\n(curl [^`]*tips retake -\n)```", (ROOT / "docs" / "engine.md").read_text())
     body = {"user_id": "ann", "candidates": [{"id": "a"}, {"id": "b"}]}
     decision = httpx.post(f"{stack.score_url}/score", json=body, trust_env=False).json()
     command = command.replace("http://127.0.0.1:8001", stack.score_url)
@@ -111,6 +114,42 @@ def test_the_command_line_prints_what_operating_shows(table: LocalTable) -> None
     assert done.returncode == 0, done.stderr
     for (commands, shown), printed in zip(blocks, done.stdout.split(f"{_END_OF_BLOCK}\n"), strict=False):
         assert of_no_time(printed) == of_no_time(shown), commands
+
+
+def test_events_are_replayed_as_their_page_says(stack: Stack, tmp_path: Path) -> None:
+    with NatsServer() as nats_server:
+        print("nats-server", nats_server_version(nats_server.binary))
+        asyncio.run(_make_signals(nats_server.url))
+        _session_prints("events.md", {
+            "http://127.0.0.1:3001": stack.invoke_url,
+            "http://127.0.0.1:8000": stack.table_endpoint,
+            "nats://127.0.0.1:4222": nats_server.url,
+        }, tmp_path)  # fmt: skip
+
+
+def test_contracts_are_checked_as_their_page_says(tmp_path: Path) -> None:
+    _session_prints("contracts/README.md", {}, tmp_path)
+
+
+async def _make_signals(url: str) -> None:
+    client = await nats.connect(url)
+    await client.jetstream().add_stream(name="signals", subjects=["signals.>"])
+    await client.close()
+
+
+def _session_prints(page: str, addresses: dict[str, str], folder: Path) -> None:
+    """Run a page's blocks as one session in a folder that looks like this one; each must print what the page shows."""
+    for name in (".venv", "events", "tests"):
+        (folder / name).symlink_to(ROOT / name)
+    blocks = _SESSION.findall((ROOT / "docs" / page).read_text())
+    script = "set -e\n" + "".join(f"{commands}echo '{_END_OF_BLOCK}'\n" for commands, _ in blocks)
+    for there, here in addresses.items():
+        assert there in script
+        script = script.replace(there, here)
+    done = subprocess.run(["bash", "-c", script], cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    for (commands, shown), printed in zip(blocks, done.stdout.split(f"{_END_OF_BLOCK}\n"), strict=False):
+        assert printed == shown, commands
 
 
 def test_every_make_target_in_the_docs_exists_and_readmes_two_are_run_by_ci() -> None:

@@ -18,7 +18,7 @@ from tips.bandit.registry import POLICIES
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def replay(logged: Any) -> subprocess.CompletedProcess[str]:
+def retake(logged: Any) -> subprocess.CompletedProcess[str]:
     environment = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join(map(str, (ROOT / "layers" / "shared", ROOT))),
@@ -26,7 +26,7 @@ def replay(logged: Any) -> subprocess.CompletedProcess[str]:
         "PYTHONHASHSEED": "7",
     }
     return subprocess.run(
-        [sys.executable, "-m", "offline.cli", "replay", "-"],
+        [sys.executable, "-m", "offline.cli", "retake", "-"],
         cwd=ROOT,
         env=environment,
         input=json.dumps(logged) if not isinstance(logged, str) else logged,
@@ -50,24 +50,24 @@ def decided(score: Any, **changes: Any) -> Any:
 
 
 @pytest.mark.parametrize("policy", ["igw-ucb", "lints"])
-def test_a_decision_is_replayed_in_another_process(score: Any, policy: str) -> None:
-    done = replay(decided(score, policy=policy))
+def test_a_decision_is_retaken_in_another_process(score: Any, policy: str) -> None:
+    done = retake(decided(score, policy=policy))
     assert done.returncode == 0, done.stderr
     assert "the same" in done.stdout
     assert "DIFFERENT" not in done.stdout
 
 
 def told(logged: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
-    """Replay in this process. Returns exit code, output, errors."""
+    """Retake in this process. Returns exit code, output, errors."""
     file = tmp_path / "decision.json"
     file.write_text(logged if isinstance(logged, str) else json.dumps(logged))
     capsys.readouterr()
-    code = main(["replay", str(file)])
+    code = main(["retake", str(file)])
     return code, *capsys.readouterr()
 
 
 @pytest.mark.parametrize("policy", POLICIES)
-def test_every_policy_can_be_replayed(
+def test_every_policy_can_be_retaken(
     score: Any, policy: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code, output, _ = told(decided(score, policy=policy), tmp_path, capsys)

@@ -9,6 +9,7 @@ from typing import Any
 
 from tips import telemetry
 from tips.errors import BadRecord, OutOfTime, TableUnavailable
+from tips.ingest.letters import letter_of
 from tips.ingest.process import process_batch
 from tips.ingest.records import Record, records_of
 from tips.settings import Settings
@@ -58,7 +59,9 @@ def _done(record: Record, result: str | Exception, context: Any) -> bool:
             raise result
         # As a failure, it would keep everybody of its shard waiting, until the stream lets go of them all.
         telemetry.log_unforeseen("record given up", result, record=record.identifier)
-        _store_dead_letter(record, type(result).__name__, context)
+        _in_time(context)
+        dead_letters.store(_table, letter_of(record, type(result).__name__), _settings.table_deadline_ms)
+        telemetry.count("EventDeadLettered")
         return True
     except OutOfTime:
         telemetry.count("EventOutOfTime")
@@ -72,30 +75,25 @@ def _done(record: Record, result: str | Exception, context: Any) -> bool:
 
 
 def _given_up(record: Record, reason: str, context: Any) -> bool:
-    """A bad record fails until it was delivered often enough, in a stream once; then it is a dead letter and done."""
+    """A bad record fails until it was delivered often enough, in a stream once; then it is a dead letter and done.
+
+    Raises `TableUnavailable`.
+    """
     telemetry.count("EventInvalid")
     telemetry.logger.warning(
         "bad record",
         extra={"record": record.identifier, "num_delivered": record.num_delivered, "reason": reason},
     )
+    _in_time(context)
+    letter, deadline_ms = letter_of(record, reason), _settings.table_deadline_ms
     if record.num_delivered < _settings.nats_max_deliver and not record.in_order:
+        dead_letters.note(_table, letter, deadline_ms)
         return False
-    _store_dead_letter(record, reason, context)
+    dead_letters.store(_table, letter, deadline_ms)
+    telemetry.count("EventDeadLettered")
     return True
 
 
-def _store_dead_letter(record: Record, reason: str, context: Any) -> None:
-    """Raises `TableUnavailable`."""
+def _in_time(context: Any) -> None:
     if context.get_remaining_time_in_millis() < _RESERVE_MS:
         raise OutOfTime
-    letter = dead_letters.DeadLetter(
-        record.origin,
-        record.identifier,
-        record.subject,
-        reason,
-        record.data,
-        record.headers,
-        record.num_delivered,
-    )
-    dead_letters.store(_table, letter, _settings.table_deadline_ms)
-    telemetry.count("EventDeadLettered")

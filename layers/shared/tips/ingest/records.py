@@ -14,6 +14,13 @@ JETSTREAM_SOURCE = "nats.jetstream"
 SQS_SOURCE = "aws:sqs"
 STREAM_SOURCE = "aws:dynamodb"
 
+NO_OBJECT = "body: is not a JSON object"
+NO_SUBJECT = "subject: is missing"
+NO_BASE64 = "data: is not base64"
+NO_DATA = "data: is missing"
+
+_LAST_TIME_MS = 253_402_300_799_000
+
 
 @dataclass(frozen=True, slots=True)
 class Record:
@@ -28,6 +35,10 @@ class Record:
     fault: str | None = None
     in_order: bool = False
     """Of the table's own stream: it stops at a failure, all that follows comes again, and nobody counts how often."""
+    timestamp: str | None = None
+    """When the stream took it, as the stream says it."""
+    first_delivered_at: float | None = None
+    """Seconds since 1970; SQS says it, JetStream does not."""
 
 
 def records_of(event: object) -> list[Record]:
@@ -69,7 +80,9 @@ def _sqs_record(message: dict[str, Any]) -> Record:
         raise ValueError("an SQS record has no usable messageId")
     origin = str(message.get("eventSourceARN", SQS_SOURCE)).rsplit(":", 1)[-1]
     attributes = message.get("attributes")
-    deliveries = _count(attributes.get("ApproximateReceiveCount") if isinstance(attributes, dict) else None)
+    attributes = attributes if isinstance(attributes, dict) else {}
+    deliveries = _count(attributes.get("ApproximateReceiveCount"))
+    first = _seconds(attributes.get("ApproximateFirstReceiveTimestamp"))
     body = message.get("body")
     try:
         record = json.loads(body) if isinstance(body, str) else None
@@ -77,8 +90,8 @@ def _sqs_record(message: dict[str, Any]) -> Record:
         record = None
     if not isinstance(record, dict):
         raw = (body if isinstance(body, str) else "").encode("utf-8", "surrogatepass")
-        return Record(identifier, origin, "", deliveries, raw, fault="body: is not a JSON object")
-    return _record(identifier, origin, record, deliveries)
+        return Record(identifier, origin, "", deliveries, raw, fault=NO_OBJECT, first_delivered_at=first)
+    return _record(identifier, origin, record, deliveries, first)
 
 
 def _stream_record(record: dict[str, Any]) -> Record:
@@ -91,7 +104,9 @@ def _stream_record(record: dict[str, Any]) -> Record:
     return Record(identifier, origin, subject, 1, json.dumps(record).encode(), in_order=True)
 
 
-def _record(identifier: str, origin: str, record: dict[str, Any], deliveries: int) -> Record:
+def _record(
+    identifier: str, origin: str, record: dict[str, Any], deliveries: int, first_delivered_at: float | None = None
+) -> Record:
     """`deliveries`: as the queue counted them; the stream may have counted more before."""
     subject = record.get("subject")
     deliveries = max(deliveries, _count(record.get("num_delivered")))
@@ -99,15 +114,28 @@ def _record(identifier: str, origin: str, record: dict[str, Any], deliveries: in
     text = record.get("data")
     fault = None
     if not isinstance(subject, str) or not subject:
-        fault, subject = "subject: is missing", ""
+        fault, subject = NO_SUBJECT, ""
     if isinstance(text, str):
         try:
             data = base64.b64decode(text, validate=True)
         except ValueError:
-            fault, data = "data: is not base64", text.encode("utf-8", "surrogatepass")
+            fault, data = NO_BASE64, text.encode("utf-8", "surrogatepass")
     else:
-        fault, data = "data: is missing", json.dumps(record).encode()
-    return Record(identifier, origin, subject, deliveries, data, headers if isinstance(headers, dict) else {}, fault)
+        # What differs from one delivery to the next would make each a dead letter of its own.
+        kept = {name: value for name, value in record.items() if name not in ("num_delivered", "consumer_seq")}
+        fault, data = NO_DATA, json.dumps(kept).encode()
+    timestamp = record.get("timestamp")
+    return Record(
+        identifier,
+        origin,
+        subject,
+        deliveries,
+        data,
+        headers if isinstance(headers, dict) else {},
+        fault,
+        timestamp=timestamp if isinstance(timestamp, str) else None,
+        first_delivered_at=first_delivered_at,
+    )
 
 
 def _count(value: object) -> int:
@@ -116,6 +144,15 @@ def _count(value: object) -> int:
         return max(1, int(value))  # type: ignore[call-overload, no-any-return]
     except (TypeError, ValueError, OverflowError):
         return 1
+
+
+def _seconds(milliseconds: object) -> float | None:
+    """Return a time in seconds since 1970, None where there is none."""
+    try:
+        value = int(milliseconds)  # type: ignore[call-overload]
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return value / 1000 if 0 < value <= _LAST_TIME_MS else None
 
 
 def parse_json(data: bytes) -> object:
