@@ -11,16 +11,31 @@ from concurrent.futures import ThreadPoolExecutor
 from devstack.instances import Instances
 from devstack.stack import PortTaken, Stack
 
-_PORTS = {"DEV_TABLE_PORT": 8000, "DEV_SCORE_PORT": 8001, "DEV_GENERATE_PORT": 8002, "DEV_INVOKE_PORT": 3001}
+_PORTS = {
+    "DEV_TABLE_PORT": 8000,
+    "DEV_SCORE_PORT": 8001,
+    "DEV_GENERATE_PORT": 8002,
+    "DEV_INVOKE_PORT": 3001,
+    "DEV_NATS_PORT": 4222,
+    "DEV_BRIDGE_PORT": 8080,
+}
 
 
 def main() -> int:
     try:
-        table, score, generate, invoke = (_port(name, default) for name, default in _PORTS.items())
+        table, score, generate, invoke, nats, bridge = (_port(name, default) for name, default in _PORTS.items())
         stopped = threading.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: stopped.set())
-        with Stack(table_port=table, score_port=score, generate_port=generate, invoke_port=invoke) as stack:
+        with Stack(
+            table_port=table,
+            score_port=score,
+            generate_port=generate,
+            invoke_port=invoke,
+            nats=True,
+            nats_port=nats,
+            bridge_port=bridge,
+        ) as stack:
             # A setting that a function refuses shows now, and nobody's first request waits for LiteLLM.
             with ThreadPoolExecutor() as executor:
                 list(executor.map(Instances.warm, stack.functions.values()))
@@ -50,6 +65,10 @@ def _print_addresses(stack: Stack) -> None:
     print(f"generate's function URL  {stack.generate_url}")
     print(f"Lambda's Invoke API      {stack.invoke_url}  ({', '.join(stack.functions)})")
     print(f"DynamoDB                 {stack.table_endpoint}  (table {stack.table_name}, empty)")
+    print(
+        f"NATS with JetStream      {stack.nats_url}  (streams signals and feedback; the bridge hands them to consume)"
+    )
+    print(f"the bridge's health      {stack.bridge_url}/health  (and /metrics)")
     example = (
         '{"user_id": "ann", "explain": true, "context": {"hour_of_day": 9}, "candidates": ['
         '{"id": "pay-rent", "features": {"is_overdue": true, "priority": 3}}, '

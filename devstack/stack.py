@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any, Self
 
+from devstack.bridge import BridgeProcess
 from devstack.function_url import function_url
-from devstack.http_server import Application, HttpServer
+from devstack.http_server import LOOPBACK, Application, HttpServer
 from devstack.instances import Instances
 from devstack.invoke_api import invoke_api
+from devstack.nats import NatsServer
 from devstack.proxies import bypass_for_loopback
 from devstack.table import TableServer, client, create_table
 from devstack.template import TEMPLATE, FunctionDefinition, Template
@@ -30,12 +33,17 @@ class PortTaken(Exception):
     """Another program listens on a port that the stack was told to use."""
 
 
+def _taken(port: int, name: str, error: OSError) -> PortTaken:
+    return PortTaken(f"port {port} ({name}) cannot be used: {error.strerror or error}")
+
+
 class Stack:
     """The table with its time to live, the function URLs of score and generate, and the Invoke API, while entered.
 
     Ports: 0 takes a free one. `environment`: the caller's; it sets those variables that the template declares for a
     function. `log`: where the functions' logs go, a file or its descriptor. `ttl_interval`: seconds between two looks
-    for items whose time is over. Raises `PortTaken`.
+    for items whose time is over. `nats`: with a nats-server, its two streams and the bridge to `consume`, ready when
+    the context is entered. Raises `PortTaken`; with `nats`, `NatsNotStarted` and `BridgeNotStarted`.
     """
 
     def __init__(
@@ -45,6 +53,9 @@ class Stack:
         score_port: int = 0,
         generate_port: int = 0,
         invoke_port: int = 0,
+        nats: bool = False,
+        nats_port: int = 0,
+        bridge_port: int = 0,
         environment: Mapping[str, str] | None = None,
         log: int | IO[Any] = 2,
         max_instances: int = 8,
@@ -57,7 +68,10 @@ class Stack:
             "score": score_port,
             "generate": generate_port,
             "invoke": invoke_port,
+            "nats": nats_port,
+            "bridge": bridge_port,
         }
+        self._nats = nats
         self._environment = os.environ if environment is None else environment
         self._log = log
         self._max_instances = max_instances
@@ -82,6 +96,8 @@ class Stack:
             self.generate_url = self._served(opening, "generate", function_url(self.functions["GenerateFunction"]))
             self.invoke_url = self._served(opening, "invoke", invoke_api(self.functions))
             self._started_time_to_live(opening)
+            if self._nats:
+                self._started_bridge(opening)
             self._open = opening.pop_all()
         return self
 
@@ -100,6 +116,31 @@ class Stack:
         time_to_live.start()
         opening.callback(time_to_live.stop)
 
+    def _started_bridge(self, opening: ExitStack) -> None:
+        for name in ("nats", "bridge"):
+            self._check_free(name)
+        # nats-server tells of every connection; what goes wrong with it, the bridge says.
+        self.nats_url = opening.enter_context(NatsServer(self._ports["nats"])).url
+        bridge = BridgeProcess(
+            nats_url=self.nats_url,
+            lambda_endpoint=self.invoke_url,
+            dynamodb_endpoint=self.table_endpoint,
+            table_name=self.table_name,
+            port=self._ports["bridge"],
+            environment=self._environment,
+            log=self._log,
+        )
+        opening.callback(bridge.stop)
+        bridge.wait_until_ready()
+        self.bridge_url = bridge.url
+
+    def _check_free(self, name: str) -> None:
+        """A program of its own would only end where its port is taken, and another NATS there would answer for it."""
+        try:
+            socket.create_server((LOOPBACK, self._ports[name])).close()
+        except OSError as error:
+            raise _taken(self._ports[name], name, error) from error
+
     def _write_log(self, line: str) -> None:
         os.write(self._log if isinstance(self._log, int) else self._log.fileno(), f"{line}\n".encode())
 
@@ -111,7 +152,7 @@ class Stack:
         try:
             server = open_on(port)
         except OSError as error:
-            raise PortTaken(f"port {port} ({name}) cannot be used: {error.strerror or error}") from error
+            raise _taken(port, name, error) from error
         opening.callback(server.stop)
         return server
 

@@ -67,7 +67,12 @@ def test_the_end_of_a_wait_reaches_its_decision(consume: Any, ended: list[tuple[
 
 def test_the_settings_decide_what_is_learned(load_function: Any, table: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Any] = []
-    monkeypatch.setattr(waits.WaitOver, "carry_out", lambda self, person: seen.append(person.rules) or Outcome(True))
+
+    def carry_out(self: waits.WaitOver, person: Any) -> Outcome:
+        seen.append(person.rules)
+        return Outcome(True)
+
+    monkeypatch.setattr(waits.WaitOver, "carry_out", carry_out)
     load_function("consume", DEFAULT_REWARD="-0.5", HALF_LIFE_DAYS="30").invoke(event(record()))
     (rules,) = seen
     assert rules.default_reward == -0.5

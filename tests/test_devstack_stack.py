@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -19,6 +20,7 @@ import pytest
 from devstack.events import REGION, envelope, jetstream_batch
 from devstack.stack import PortTaken, Stack
 from devstack.template import ROOT
+from tests.bridge_process import eventually, publish
 
 CANDIDATES = [
     {"id": "rent", "features": {"is_overdue": True, "priority": 3}},
@@ -76,7 +78,7 @@ def test_a_taken_port_is_named() -> None:
 
 def dev(**ports: int) -> subprocess.Popen[str]:
     path = os.pathsep.join([str(ROOT / "layers" / "shared"), str(ROOT)])
-    free = {f"DEV_{name}_PORT": "0" for name in ("TABLE", "SCORE", "GENERATE", "INVOKE")}
+    free = {f"DEV_{name}_PORT": "0" for name in ("TABLE", "SCORE", "GENERATE", "INVOKE", "NATS", "BRIDGE")}
     chosen = {f"DEV_{name.upper()}_PORT": str(port) for name, port in ports.items()}
     return subprocess.Popen(
         [sys.executable, "-m", "devstack"],
@@ -96,11 +98,17 @@ def test_the_command_prints_where_everything_is_and_stops_cleanly(stop: signal.S
             line = process.stdout.readline()
             assert line, printed
             printed += line
-        assert len(set(re.findall(r"http://127\.0\.0\.1:\d+", printed))) == 4
+        assert len(set(re.findall(r"http://127\.0\.0\.1:\d+", printed))) == 5
         command = re.search(r"curl -s (\S+) -d '(.*)'", printed)
         assert command
         answer: Any = http.post(command[1], content=command[2]).json()
         assert answer["explanation"]["sentence"]
+        nats_url = re.search(r"nats://\S+", printed)
+        assert nats_url
+        event = envelope({"user_id": "ann", "tip_id": answer["tip_id"], "action": "done"})
+        asyncio.run(publish(nats_url[0], ("feedback.tip", json.dumps(event).encode())))
+        stats = command[1].replace("/score", "/stats/ann")
+        eventually(lambda: http.get(stats).json()["pulls"] == 1)
         process.send_signal(stop)
         assert process.wait(10) == 0
         rest = process.stdout.read()

@@ -19,6 +19,7 @@ from tips.errors import TableUnavailable
 from tips.features.crossed_v3 import CROSSED_V3
 from tips.settings import Settings
 from tips.state import learning, reactions
+from tips.state.changes import Outcome
 from tips.state.reactions import Report
 from tips.state.table import Table
 from tips.state.teaching import LearningRules, belongs
@@ -136,7 +137,7 @@ def test_a_reaction_that_came_between_read_and_write_is_not_overwritten(score: A
 
     reactions.apply(client, report("a", 10, 1.0), RULES, 2000)
     meddled = Meddled(table, lambda: reactions.apply(client, report("c", 30, 1.0), RULES, 2000))
-    assert reactions.apply(meddled, report("b", 20, -1.0), RULES, 2000) == reactions.Outcome(False, "superseded")
+    assert reactions.apply(meddled, report("b", 20, -1.0), RULES, 2000) == Outcome(False, "superseded")
     assert stats(score) == (1, 1.0)
 
 
@@ -144,7 +145,7 @@ def test_a_reset_between_read_and_write_is_not_undone(score: Any, table: Any) ->
     decision_id = score.call("POST", "/score", score_request()).json["decision_id"]
     meddled = Meddled(table, lambda: score.call("POST", "/reset/anna"))
     outcome = reactions.apply(meddled, Report("anna", decision_id, reward=1.0), RULES, 2000)
-    assert outcome == reactions.Outcome(False, "older_epoch")
+    assert outcome == Outcome(False, "older_epoch")
     assert stats(score) == (0, 0.0)
 
 

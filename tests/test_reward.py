@@ -13,6 +13,7 @@ from devstack.events import envelope, jetstream_batch
 from tests.requests import decided_at_us, score_request, stats
 from tips.features.crossed_v3 import CROSSED_V3
 from tips.state import learning, reactions
+from tips.state.changes import Outcome
 from tips.state.reactions import Report
 from tips.state.table import Table
 from tips.state.teaching import LearningRules
@@ -180,7 +181,7 @@ def test_a_later_reaction_revises_and_an_earlier_one_does_not(score: Any, client
     decision_id = score.call("POST", "/score", score_request()).json["decision_id"]
     start = decided_at_us(decision_id)
 
-    def tell(event_id: str, after_us: int, reward: float) -> reactions.Outcome:
+    def tell(event_id: str, after_us: int, reward: float) -> Outcome:
         return reactions.apply(
             client,
             Report("anna", decision_id, event_id=event_id, reward=reward, occurred_at=start + after_us),
@@ -188,11 +189,11 @@ def test_a_later_reaction_revises_and_an_earlier_one_does_not(score: Any, client
             2000,
         )
 
-    assert tell("a", 20, 1.0) == reactions.Outcome(True)
-    assert tell("b", 30, -1.0) == reactions.Outcome(True)
-    assert tell("c", 10, 0.5) == reactions.Outcome(False, "superseded")
-    assert tell("d", 40, -1.0) == reactions.Outcome(False, "same_reward")
-    assert tell("b", 90, -1.0) == reactions.Outcome(False, "duplicate")
+    assert tell("a", 20, 1.0) == Outcome(True)
+    assert tell("b", 30, -1.0) == Outcome(True)
+    assert tell("c", 10, 0.5) == Outcome(False, "superseded")
+    assert tell("d", 40, -1.0) == Outcome(False, "same_reward")
+    assert tell("b", 90, -1.0) == Outcome(False, "duplicate")
     assert stats(score) == (1, -1.0)
     logged = score.call("GET", f"/decisions/{decision_id}", query={"user_id": "anna"}).json
     vector = np.array(list(logged["evaluations"]["igw-ucb"]["features"].values()))

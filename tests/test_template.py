@@ -116,7 +116,7 @@ def test_a_function_reaches_only_the_partitions_of_its_role(name: str) -> None:
         ("ConsumeFunction", "G#*", {"GetItem", "BatchGetItem", "ConditionCheckItem", "PutItem", "UpdateItem"}),
         ("ConsumeFunction", "C#PROMPTS#*", {"PutItem", "UpdateItem"}),
         ("ConsumeFunction", "C#SHOWN#*", {"PutItem", "UpdateItem", "DeleteItem"}),
-        ("ConsumeFunction", "C#DLQ#*", {"PutItem"}),
+        ("ConsumeFunction", "C#DLQ#*", {"PutItem", "UpdateItem"}),
         ("GenerateFunction", "T#*", {"GetItem", "BatchGetItem", "ConditionCheckItem"}),
         ("GenerateFunction", "C#CONFIG", {"GetItem", "BatchGetItem"}),
         ("GenerateFunction", "C#PRIOR", {"GetItem", "BatchGetItem"}),

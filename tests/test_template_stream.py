@@ -17,7 +17,7 @@ def test_the_stream_tells_of_keys_only() -> None:
 
 def mapping() -> dict[str, Any]:
     mappings = [name for name, each in RESOURCES.items() if each["Type"] == "AWS::Lambda::EventSourceMapping"]
-    assert mappings == ["RewardWaitEnds"]
+    assert mappings == ["RewardWaitEnds", "EventsFromQueue"]
     return properties("RewardWaitEnds")
 
 

@@ -1,0 +1,1 @@
+"""The long-running program between NATS JetStream and the function `consume`: `python -m bridge`."""
