@@ -42,7 +42,7 @@ test-proxy: env env-proxy ## the tests that put a real LiteLLM proxy in front of
 	$(PYTHON) -m pytest -m proxy $(ARGS)
 
 ci-full: env env-sam env-proxy ## all of them, those marked `long`, `build` or `proxy` too, on new examples
-	$(PYTHON) -m pytest $(PARALLEL) -m "" --hypothesis-profile new $(ARGS)
+	CHAOS_KEEP=1 $(PYTHON) -m pytest $(PARALLEL) -m "" --hypothesis-profile new $(ARGS)
 
 bench: env-bench ## all measurements beside the peers: bench/results.json, results.md; ARGS=--quick for a trial elsewhere
 	$(BENCH_PYTHON) -m bench $(ARGS)

@@ -15,6 +15,7 @@ from tips.state.dead_letters import DeadLetter, Stored
 SHORT_ID = 12
 MOST = 1000
 """Letters of one list; so many are held in memory, however many there are."""
+_COLUMN = 60
 _SHOWN_BYTES = 2000
 
 
@@ -80,8 +81,8 @@ class Listing:
         return (
             letter.letter_id[: self.short],
             minute(letter.stored_at),
-            printable(letter.subject),
-            printable(f"{letter.origin}:{letter.identifier}"),
+            _short(letter.subject),
+            _short(f"{letter.origin}:{letter.identifier}"),
             str(letter.num_delivered),
             minute(letter.first_delivered_at),
             minute(letter.last_delivered_at),
@@ -120,6 +121,11 @@ def shown(stored: Stored, letter: DeadLetter, headers_dropped: int) -> list[str]
 def printable(text: str) -> str:
     """Return a text with everything escaped that a terminal might obey."""
     return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+
+
+def _short(text: str) -> str:
+    """Return what fits into a column; `show` has the whole."""
+    return printable(text if len(text) <= _COLUMN else f"{text[: _COLUMN - 1]}…")
 
 
 def minute(at: str) -> str:

@@ -121,6 +121,19 @@ def test_a_conflict_is_tried_again() -> None:
     assert len(client.calls) == 3
 
 
+@pytest.mark.parametrize(("length", "answer", "taken"), [("2", {}, True), ("24", {}, False), ("9", {"Item": {}}, True)])
+def test_an_answer_whose_request_id_a_proxy_has_stripped_is_dynamodbs_by_its_form(
+    length: str, answer: dict[str, Any], taken: bool
+) -> None:
+    metadata = {"HTTPHeaders": {"content-length": length}, "HTTPStatusCode": 200}
+    table, _ = table_on({"ResponseMetadata": metadata, **answer})
+    if taken:
+        table.transact([])
+    else:
+        with pytest.raises(TableUnavailable):
+            table.transact([])
+
+
 def test_no_call_begins_after_the_deadline() -> None:
     table, client = table_on({})
 

@@ -171,8 +171,7 @@ class Table:
             raise TableUnavailable("the table did not answer in time")
         try:
             answer = getattr(self._client, operation)(**arguments)
-            # botocore reads a body that is no JSON as an empty answer; only DynamoDB's own carry a request id.
-            if "RequestId" not in answer["ResponseMetadata"]:
+            if not _is_dynamodbs(answer):
                 raise ValueError("the answer is not DynamoDB's")
             return answer
         except ClientError as error:
@@ -185,6 +184,15 @@ class Table:
             )
             sent = operation in _WRITES and not isinstance(error, ConnectTimeoutError | EndpointConnectionError)
             raise TableUnavailable("the table did not answer", ambiguous=sent) from None
+
+
+def _is_dynamodbs(answer: Mapping[str, Any]) -> bool:
+    """Whether it is DynamoDB's answer: botocore reads a body that is no JSON as an empty one.
+
+    DynamoDB's carry a request id; where a proxy has stripped it, an empty answer is `{}` to the byte.
+    """
+    metadata = answer["ResponseMetadata"]
+    return "RequestId" in metadata or len(answer) > 1 or metadata["HTTPHeaders"].get("content-length") == "2"
 
 
 def _key(pk: str, sk: str) -> Item:
