@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import random
 import time
@@ -21,7 +22,7 @@ from tips.errors import DecisionUnreadable, LearningUnreadable, OutOfTime, Table
 from tips.ingest.process import process_batch
 from tips.ingest.records import records_of
 from tips.settings import Settings
-from tips.state import decisions, keys, learning, signals, waits
+from tips.state import decisions, keys, learning, profiles, signals, waits
 from tips.state.changes import Change, Outcome, carry_out
 from tips.state.reactions import Report
 from tips.state.table import Table, retrying
@@ -129,8 +130,6 @@ def state_of(table: Any, user: str) -> dict[str, Any]:
 
 
 def sorted_reactions(text: str) -> Any:
-    import json
-
     log = json.loads(text)
     log.pop("learned_in")  # in which revision, which is what differs
     return {**log, "reactions": sorted(log["reactions"])}
@@ -318,6 +317,132 @@ def test_a_transaction_that_reports_failure_but_was_carried_out_is_reported_as_d
         True
     ] * 6
     assert learned(client, "anna") == (5, 2.5)
+
+
+def test_many_tips_told_by_name_alone_are_learned_on_a_table_that_takes_its_time(client: Table, table: Any) -> None:
+    """Each asks for a query of its own: so many that none would be in time must not be asked for at once."""
+
+    class Slow(Counting):
+        def _call(self, operation: str, *, named: bool = True, **arguments: Any) -> Any:
+            time.sleep(0.05)
+            return super()._call(operation, named=named, **arguments)
+
+    decided_on = [remember(client, "anna", past_us(60), [{"id": f"tip-{number}"}]) for number in range(30)]
+    changes = [Report("anna", tip_id=one.tip_id, event_id=one.tip_id, action="done") for one in decided_on]
+    slow = Slow(table)
+    assert carry_out(slow, changes, RULES, 8000) == [Outcome(True)] * 30
+    assert slow.calls["transact_write_items"] >= 4
+    assert learned(client, "anna")[0] == 30
+
+
+def test_what_is_too_large_for_its_time_is_tried_in_smaller_steps(client: Table, table: Any) -> None:
+    class Small(Counting):
+        def transact(self, writes: Any) -> None:
+            if len(writes) > 20:
+                raise TableUnavailable("throttled")
+            super().transact(writes)
+
+    changes = [reaction(one) for one in decided(client, "anna", 30)]
+    assert carry_out(Small(table), changes, RULES, 300) == [Outcome(True)] * 30
+    assert learned(client, "anna") == (30, 15.0)
+
+
+def tell(client: Table, *changes: Change) -> list[Any]:
+    return [one for change in changes for one in carry_out(client, [change], RULES, 8000)]
+
+
+def counted(client: Table) -> tuple[int, int]:
+    window = profiles.read(client, "anna").window()
+    return window.reactions, window.shown
+
+
+def test_a_reaction_that_found_no_decision_is_learned_when_it_is_told_again_in_a_form_that_does(client: Table) -> None:
+    by_tip = Report("anna", tip_id="a", event_id="e", action="done", occurred_at=past_us(3601))
+    (decision,) = decided(client, "anna", 1)  # decided a second after what the teller's clock said
+    assert tell(client, by_tip, by_tip) == [Outcome(False, "unknown_decision")] * 2
+    assert counted(client) == (1, 0)
+    by_decision = Report("anna", decision.decision_id, event_id="e", action="done", occurred_at=past_us(3601))
+    assert tell(client, by_decision, by_decision, by_tip) == [Outcome(True), *[Outcome(False, "duplicate")] * 2]
+    assert counted(client) == (1, 0)
+    assert learned(client, "anna") == (1, 0.6)
+
+
+def test_a_reaction_that_found_no_decision_is_learned_from_features_that_come_later(client: Table) -> None:
+    told = {"tip_id": "x", "event_id": "e", "action": "done"}
+    with_features = Report("anna", **told, features={"priority": 2}, policy="linucb")  # type: ignore[arg-type]
+    assert tell(client, Report("anna", **told)) == [Outcome(False, "unknown_decision")]  # type: ignore[arg-type]
+    assert tell(client, with_features, with_features) == [Outcome(True), Outcome(False, "duplicate")]
+    assert counted(client) == (1, 0)
+    assert learned(client, "anna")[0] == 1
+
+
+def test_both_forms_in_one_batch_are_one_reaction(client: Table) -> None:
+    (decision,) = decided(client, "anna", 1)
+    by_tip = Report("anna", tip_id="a", event_id="e", action="done", occurred_at=past_us(3700))
+    by_decision = Report("anna", decision.decision_id, event_id="e", action="done", occurred_at=past_us(3700))
+    results = carry_out(client, [by_tip, by_decision, by_tip], RULES, 8000)
+    assert results == [Outcome(False, "unknown_decision"), Outcome(True), Outcome(False, "duplicate")]
+    assert counted(client) == (1, 0)
+
+
+def test_a_decision_that_is_named_and_not_remembered_is_not_replaced_by_features(client: Table) -> None:
+    report = Report("anna", "01ARZ3NDEKTSV4RRFFQ69G5FAV", tip_id="a", reward=1.0, features={}, policy="linucb")
+    assert tell(client, report, report) == [Outcome(False, "unknown_decision")] * 2
+    assert learning.read(client, "anna").schemas == {}
+
+
+def test_a_showing_and_its_reaction_may_have_one_event_id(client: Table) -> None:
+    (decision,) = decided(client, "anna", 1)
+    served = waits.Served("anna", decision.tip_id, past_us(20), decision.decision_id, "same")
+    told = Report("anna", decision.decision_id, event_id="same", action="done")
+    assert tell(client, served, told, served, told) == [Outcome(True)] * 2 + [Outcome(False, "duplicate")] * 2
+    assert counted(client) == (1, 1)
+
+
+def test_a_showing_that_found_no_decision_begins_the_wait_when_it_is_told_again(client: Table) -> None:
+    (decision,) = decided(client, "anna", 1, deferred=True)
+    by_tip = waits.Served("anna", decision.tip_id, past_us(3700), None, "s")
+    by_decision = waits.Served("anna", decision.tip_id, past_us(3700), decision.decision_id, "s")
+    assert tell(client, by_tip, by_decision) == [Outcome(False, "unknown_decision"), Outcome(True)]
+    remembered = decisions.find(client, "anna", decision.decision_id)
+    assert remembered is not None
+    assert remembered.activated_at == keys.decided_at_us(decision.decision_id)
+    assert counted(client) == (0, 1)
+
+
+@pytest.mark.parametrize("damaged", [[None, 0, 0, 0, 0, {}], ["x"], [1, 1, 1, 1, 1, {"a": None}], 7])
+def test_a_damaged_profile_lets_no_half_of_a_reaction_through(client: Table, damaged: Any) -> None:
+    (decision,) = decided(client, "anna", 1)
+    pk, sk = keys.profile("anna")
+    item = {"pk": {"S": pk}, "sk": {"S": sk}, "rev": {"N": "1"}, "served": {"S": "{}"}, "served_at": {"N": "0"}}
+    today = past_us(0) // 86_400_000_000
+    client.put({**item, "reactions": {"S": json.dumps({today: damaged})}, "reactions_at": {"N": str(past_us(1))}})
+    told = Report("anna", decision.decision_id, event_id="e", action="done")
+    assert tell(client, told, told, told) == [Outcome(True), *[Outcome(False, "duplicate")] * 2]
+    assert learned(client, "anna") == (1, 0.6)
+    assert counted(client) == (1, 0)
+
+
+def test_counts_that_were_lost_are_not_taken_out(client: Table, table: Any) -> None:
+    (decision,) = decided(client, "anna", 1)
+    tell(client, Report("anna", decision.decision_id, event_id="e1", action="dismiss", occurred_at=past_us(20)))
+    pk, sk = keys.profile("anna")
+    table.client.delete_item(TableName=table.name, Key={"pk": {"S": pk}, "sk": {"S": sk}})
+    tell(client, Report("anna", tip_id="other", event_id="e2", action="helpful"))
+    tell(client, Report("anna", decision.decision_id, event_id="e3", action="done", occurred_at=past_us(10)))
+    window = profiles.read(client, "anna").window()
+    assert min(window.dismissed, window.with_dwell, window.dwell_ms) == 0
+    assert window.done == 1
+
+
+def test_what_is_known_of_a_source_and_has_expired_does_not_come_back(client: Table) -> None:
+    key = {"pk": {"S": "U#anna"}, "sk": {"S": keys.source_sync("todoist")}}
+    old = {"task_count": {"N": "7"}, "synced_at": {"N": str(past_us(5))}, "ttl": {"N": str(int(time.time()) - 9)}}
+    client.put({**key, **old})
+    assert tell(client, signals.TokenExpired("anna", "todoist", past_us(100))) == [Outcome(True)]
+    found = client.get("U#anna", keys.source_sync("todoist"))
+    assert found is not None
+    assert "task_count" not in found
 
 
 def test_the_same_event_twice_in_a_batch_is_one(score: Any, consume: Any) -> None:

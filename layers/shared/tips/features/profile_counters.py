@@ -45,16 +45,17 @@ class ReactionsOfDay:
     done_by_hour: Mapping[int, int] = field(default_factory=dict)
 
     def plus(self, one: CountedReaction, sign: int) -> ReactionsOfDay:
+        """Return the counts with one reaction more (1) or less (-1); what was lost is not taken out."""
         done = sign * (one.action == "done")
         by_hour = dict(self.done_by_hour)
         by_hour[one.hour] = by_hour.get(one.hour, 0) + done
         return ReactionsOfDay(
-            self.reactions + sign,
-            self.done + done,
-            self.dismissed + sign * (one.action == "dismiss"),
-            self.with_dwell + sign * (one.dwell_ms is not None),
-            self.dwell_ms + sign * (one.dwell_ms or 0),
-            {hour: count for hour, count in by_hour.items() if count},
+            max(0, self.reactions + sign),
+            max(0, self.done + done),
+            max(0, self.dismissed + sign * (one.action == "dismiss")),
+            max(0, self.with_dwell + sign * (one.dwell_ms is not None)),
+            max(0, self.dwell_ms + sign * (one.dwell_ms or 0)),
+            {hour: count for hour, count in by_hour.items() if count > 0},
         )
 
 
@@ -93,7 +94,7 @@ class ProfileCounters:
         days = dict(self.reactions)
         for one, sign in ((before, -1), (after, 1)):
             # A day that has been dropped holds nothing that could be taken out.
-            if one is not None and one.day >= _first_day(at_us):
+            if one is not None and one.day >= _first_day(at_us) and (sign > 0 or one.day in days):
                 days[one.day] = days.get(one.day, ReactionsOfDay()).plus(one, sign)
         kept = {day: counts for day, counts in days.items() if day >= _first_day(at_us) and counts != ReactionsOfDay()}
         return replace(self, reactions=kept, reactions_at=at_us)

@@ -13,6 +13,8 @@ from tips.errors import BadRecord
 JETSTREAM_SOURCE = "nats.jetstream"
 SQS_SOURCE = "aws:sqs"
 STREAM_SOURCE = "aws:dynamodb"
+_MANY = 1_000_000_000
+"""Deliveries are counted no further: a table's numbers have 38 digits."""
 
 NO_OBJECT = "body: is not a JSON object"
 NO_SUBJECT = "subject: is missing"
@@ -141,7 +143,7 @@ def _record(
 def _count(value: object) -> int:
     """Return a count of deliveries, 1 where there is none: a record of unknown age is tried again."""
     try:
-        return max(1, int(value))  # type: ignore[call-overload, no-any-return]
+        return min(max(1, int(value)), _MANY)  # type: ignore[call-overload, no-any-return]
     except (TypeError, ValueError, OverflowError):
         return 1
 

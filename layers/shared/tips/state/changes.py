@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from tips.errors import OutOfTime, TableUnavailable
@@ -35,6 +36,10 @@ Reason = Literal[
 ]
 
 
+_TIPS_AT_ONCE = 8
+"""Tips whose decisions are looked for in one read; each is a query."""
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """Whether a change changed what it is there for, and if not, why. moved: whether it moved what is learned."""
@@ -47,6 +52,9 @@ class Outcome:
     def metric(self) -> str:
         """What a reaction's outcome counts as."""
         return "RewardApplied" if self.applied else f"RewardNotApplied_{self.reason}"
+
+
+DUPLICATE = Outcome(False, "duplicate")
 
 
 class Change(Protocol):
@@ -75,18 +83,23 @@ def carry_out(
     """
     now_us = time.time_ns() // 1000  # once: a retry must not mean another time, and so another decision
     results: list[Outcome | Exception] = []
+    at_once = AT_ONCE
     while rest := changes[len(results) :]:
         if time.monotonic() >= stop_at:
             return [*results, *[OutOfTime()] * len(rest)]
+        some = rest[:at_once]
         try:
-            results += _carried_out(table, rest, rules, now_us, deadline_ms)
+            results += _carried_out(table, some, rules, now_us, deadline_ms)
+            at_once = min(4 * at_once, AT_ONCE)
         except Exception as fault:
-            # The table's fault is not that of any change: all of them may be better at another time. Else one of them
-            # makes a transaction that can never be carried out, and must not take the others with it.
-            if len(rest) == 1 or (isinstance(fault, TableUnavailable) and not fault.malformed):
+            if len(some) > 1:
+                # One of them may make a transaction that can never be carried out, or all of them one that is too
+                # large for the time. Alone, the first will tell whether it is the table.
+                at_once = 1
+            elif isinstance(fault, TableUnavailable) and not fault.malformed:
                 return [*results, *[fault] * len(rest)]
-            for change in rest[:AT_ONCE]:
-                results += carry_out(table, [change], rules, deadline_ms, stop_at)
+            else:
+                results.append(fault)
     return results
 
 
@@ -104,25 +117,49 @@ def carry_out_one(table: Table, change: Change, rules: LearningRules, deadline_m
 def _carried_out(
     table: Table, changes: Sequence[Change], rules: LearningRules, now_us: int, deadline_ms: float
 ) -> list[Outcome | Exception]:
-    """Carry out the first of these changes, as many as fit into one transaction."""
-    some = changes[:AT_ONCE]
-    user_id = some[0].user_id
-    needs = [change.needs(now_us) for change in some]
+    """Carry out the first of these changes, as many as fit into one read and one transaction."""
+    user_id = changes[0].user_id
+    needs = list(_within(_TIPS_AT_ONCE, [change.needs(now_us) for change in changes]))
+    unheard: list[Outcome | Exception] = []
 
     def attempt(bounded: Table, ambiguous: bool) -> list[Outcome | Exception]:
-        person = Person(bounded, user_id, needs, rules, now_us, ambiguous=ambiguous)
+        nonlocal unheard
+        person = Person(bounded, user_id, needs, rules, now_us)
         if person.erased:
-            return [Outcome(False, "erased")] * len(some)
+            return [Outcome(False, "erased")] * len(needs)
         results: list[Outcome | Exception] = []
-        for change in some:
+        for change in changes[: len(needs)]:
             if results and not person.has_room:
                 break
             try:
                 results.append(change.carry_out(person))
             except Exception as fault:
                 results.append(fault)
+        if ambiguous:
+            results = [_heard(*pair) for pair in zip_longest(results, unheard[: len(results)])]
+        unheard = results
         if writes := person.writes():
             bounded.transact(writes)
         return results
 
     return retrying(table, deadline_ms, attempt)
+
+
+def _within(tips: int, needs: Sequence[Needs]) -> Iterator[Needs]:
+    """Yield the first of these that look for no more than so many tips: each takes a query."""
+    asked = set()
+    for one in needs:
+        asked |= {one.shown_tip} - {None}
+        if len(asked) > tips:
+            return
+        yield one
+
+
+def _heard(result: Outcome | Exception, before: Outcome | Exception | None) -> Outcome | Exception:
+    """Return what came of a change, when an attempt before may have been carried out although it reported a fault.
+
+    What is found told, or known, then is that attempt's doing.
+    """
+    if isinstance(before, Outcome) and isinstance(result, Outcome) and before.applied and not result.applied:
+        return before
+    return result

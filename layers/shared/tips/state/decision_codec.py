@@ -17,14 +17,15 @@ from tips.bandit.policy import Distribution
 from tips.bandit.rewards import PromptLesson, Reaction, ReactionLog
 from tips.contracts.scoring import KNOWN_CANDIDATE_FEATURES
 from tips.errors import DecisionUnreadable
-from tips.features.profile_counters import CountedReaction
 from tips.features.vectors import Situation
 from tips.state import keys
 from tips.state.floats import pack_floats, unpack_floats
+from tips.state.profiles import read_counted
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from tips.features.profile_counters import CountedReaction
     from tips.state.table import Item
 
 _FORMAT = b"\x01"
@@ -234,7 +235,7 @@ def _read_decision(item: Item) -> RememberedDecision:
         int(item["rev"]["N"]),
         int(item["shown_at"]["N"]) if "shown_at" in item else None,
         int(item["activated_at"]["N"]) if "activated_at" in item else None,
-        _read_counted(item),
+        read_counted(item),
     )
 
 
@@ -253,17 +254,6 @@ def reactions_value(log: ReactionLog) -> Item:
 def prompt_value(lesson: PromptLesson | None) -> Item | None:
     """An attribute of its own: a version of this service that knows nothing of it can read the reactions."""
     return None if lesson is None else {"S": json.dumps([lesson.reward, lesson.reacted, lesson.learned_in])}
-
-
-def counted_value(counted: CountedReaction | None) -> Item | None:
-    """Likewise."""
-    if counted is None:
-        return None
-    return {"S": json.dumps([counted.day, counted.hour, counted.action, counted.dwell_ms])}
-
-
-def _read_counted(item: Item) -> CountedReaction | None:
-    return CountedReaction(*json.loads(item["counted"]["S"])) if "counted" in item else None
 
 
 def _read_reactions(item: Item) -> ReactionLog:

@@ -108,8 +108,13 @@ def prompt_shown(version: str, decision_id: str, shard: int) -> tuple[str, str]:
 
 
 def event(event_id: str) -> str:
-    """Marks an event without a decision as seen."""
+    """Marks a reaction as told."""
     return f"E#{_digest(event_id)}"
+
+
+def showing(event_id: str) -> str:
+    """Marks as counted that a tip was shown; apart from `event`, as one id may stand for a showing and its reaction."""
+    return f"E#S#{_digest(event_id)}"
 
 
 def source_sync(source: str) -> str:

@@ -21,7 +21,7 @@ from tips.state.arms import Arms, generation_id_of
 from tips.state.decision_codec import RememberedDecision, read_decision
 from tips.state.generations import read_generation
 from tips.state.learning import read_learning, write
-from tips.state.marks import advanced, mark
+from tips.state.marks import Mark, advanced_write, mark_write, read_mark
 from tips.state.tombstones import not_erased
 
 if TYPE_CHECKING:
@@ -43,44 +43,28 @@ _READ_AT_ONCE = 100
 @dataclass(frozen=True, slots=True)
 class Needs:
     """What a change has to know: a decision by its id, or the newest that showed a tip (its id, and until when in
-    microseconds since 1970); whether an event was told before; other items of the person, by sort key.
-
-    derived_id: likewise, of what is an event of its own only where no decision is known.
-    """
+    microseconds since 1970); other items of the person, by sort key."""
 
     decision_id: str | None = None
     shown_tip: tuple[str, int] | None = None
-    event_id: str | None = None
-    derived_id: str | None = None
     items: tuple[str, ...] = ()
 
 
 class Person:
     """What the table holds of a person, as far as `needs` ask for it, and what changes make of it.
 
-    now_us: the time of the call, which all its attempts share. ambiguous: whether an earlier attempt's write may have
-    been carried out although it reported a fault. Raises `TableUnavailable`.
+    now_us: the time of the call, which all its attempts share. Raises `TableUnavailable`.
     """
 
-    def __init__(
-        self,
-        table: Table,
-        user_id: str,
-        needs: Sequence[Needs],
-        rules: LearningRules,
-        now_us: int,
-        *,
-        ambiguous: bool = False,
-    ) -> None:
+    def __init__(self, table: Table, user_id: str, needs: Sequence[Needs], rules: LearningRules, now_us: int) -> None:
         self.user_id = user_id
         self.rules = rules
         self.now_us = now_us
-        self.ambiguous = ambiguous
         self._table = table
         self._items: dict[tuple[str, str], Item | None] = {}
         self._newest: dict[tuple[str, int], str | None] = {}
         self._decisions: dict[str, tuple[RememberedDecision, RememberedDecision]] = {}
-        self._marks: dict[str, bool] = {}
+        self._marks: dict[str, Mark] = {}
         self._advanced: dict[str, Item] = {}
         self._clocks: dict[str, set[str]] = {}
         self._parts: dict[str, list[dict[str, Any]]] = {}
@@ -94,17 +78,14 @@ class Person:
 
     def _read(self, needs: Sequence[Needs]) -> None:
         user_id = self.user_id
-        own = {keys.event(id): None for one in needs for id in (one.event_id, one.derived_id) if id is not None}
-        own |= {keys.decision(one.decision_id): None for one in needs if one.decision_id is not None}
-        own |= {sk: None for one in needs for sk in one.items}
+        own = [sk for one in needs for sk in one.items]
+        own += [keys.decision(one.decision_id) for one in needs if one.decision_id is not None]
         shared = (keys.tombstone(user_id), keys.learning(user_id), keys.arms(user_id), keys.profile(user_id))
         self._load([*shared, *((self._pk, sk) for sk in own)])
         if self.erased:
             return
-        for one in needs:
-            known = one.event_id is not None and self.told(one.event_id) is not None
-            if one.shown_tip is not None and not known and one.shown_tip not in self._newest:
-                self._newest[one.shown_tip] = decisions.newest_that_showed(self._table, user_id, *one.shown_tip)
+        for tip in dict.fromkeys(one.shown_tip for one in needs if one.shown_tip is not None):
+            self._newest[tip] = decisions.newest_that_showed(self._table, user_id, *tip)
         self._load([(self._pk, keys.decision(one)) for one in self._newest.values() if one is not None])
         self._load(self._generation_keys())
 
@@ -137,12 +118,9 @@ class Person:
     def erased(self) -> bool:
         return self._items[keys.tombstone(self.user_id)] is not None
 
-    def told(self, event_id: str) -> bool | None:
-        """Return whether an event moved the sums when it was told before; None when it was not."""
-        if event_id in self._marks:
-            return self._marks[event_id]
-        item = self._items.get((self._pk, keys.event(event_id)))
-        return None if item is None else bool(item["moved"]["BOOL"])
+    def told(self, sk: str) -> Mark | None:
+        """Return the mark of an event; None when it was not told before."""
+        return self._marks.get(sk) or read_mark(self._items[self._pk, sk])
 
     def decision(self, needs: Needs) -> RememberedDecision | None:
         """Return the decision that a change is about, as it is now; raises `DecisionUnreadable`."""
@@ -174,36 +152,39 @@ class Person:
 
     # What becomes of it
 
-    def mark(self, event_id: str, *, moved: bool) -> None:
-        """Remember that an event was told, and whether it moved the sums."""
-        self._marks[event_id] = moved
+    def mark(self, sk: str, mark: Mark) -> None:
+        """Remember that an event was told."""
+        self._marks[sk] = mark
 
     def advance(self, sk: str, clock: str, attributes: Item) -> None:
         """Set attributes of another item of the person, among them its clock, which nobody must have set later."""
         self._advanced.setdefault(sk, {}).update(attributes)
         self._clocks.setdefault(sk, set()).add(clock)
 
-    def learn(self, lesson: Lesson) -> None:
-        """Let a lesson move what is learned of the person; raises `LearningUnreadable`."""
-        self._learning = self._after(lesson)
+    def learn_apart(self, lesson: Lesson | None, counted: CountedReaction | None) -> None:
+        """Let a reaction that is to no decision move the sums, the profile's counts, or both.
+
+        Raises `LearningUnreadable`, and then nothing is taken over.
+        """
+        learning = self._learning if lesson is None else self._after(lesson)
+        profile = self._profile if counted is None else self._profile.with_reaction(None, counted, self.now_us)
+        self._learning, self._profile = learning, profile
 
     def _after(self, lesson: Lesson) -> UserLearning:
         learning = taught(self.learning, lesson, self.rules.half_life, self.now_us, present_schemas())
         # A lesson counts as a revision, so that it is known which of two came first.
         return replace(learning, revision=learning.revision + 1)
 
-    def count_reaction(self, before: CountedReaction | None, after: CountedReaction | None) -> None:
-        """Let the profile's counts hold `after` in place of `before`; None: nothing."""
-        if before != after:
-            self._profile = self._profile.with_reaction(before, after, self.now_us)
-
     def count_shown(self, shown_at_us: int) -> None:
         """Let the profile's counts hold one tip more that was shown."""
         self._profile = self._profile.with_shown(shown_at_us, self.now_us)
 
-    def settle(self, before: RememberedDecision, after: RememberedDecision) -> bool:
+    def settle(
+        self, before: RememberedDecision, after: RememberedDecision, apart: CountedReaction | None = None
+    ) -> bool:
         """Take over what is known of a decision now, with all that follows from it. Returns whether the sums moved.
 
+        apart: what the profile's counts hold of its reaction by itself, from when the decision was not known.
         Raises `LearningUnreadable`, and then nothing is taken over.
         """
         log, learning, arms = before.reactions, self.learning, self._arms
@@ -226,13 +207,17 @@ class Person:
             reactions=replace(after.reactions, learned=reward, learned_in=learned_in, prompt=prompt),
             counted=profiles.counted(counted),
         )
+        profile = self._profile
+        for was, now in ((apart, None), (before.counted, after.counted)):
+            if was != now:
+                profile = profile.with_reaction(was, now, self.now_us)
+        moved_counts = prompt_counts.difference(log.prompt, prompt)
         original, _ = self._decisions[after.decision_id]
         parts = _writes_of(original, after)
-        # From here on nothing fails.
-        self._learning, self._arms = learning, arms
-        if prompt != log.prompt and generation is not None:
-            self._prompt_counts[generation.version].update(prompt_counts.difference(log.prompt, prompt))
-        self.count_reaction(before.counted, after.counted)
+        # Only now, when nothing can fail any more: half a change would be written with what others change.
+        self._learning, self._arms, self._profile = learning, arms, profile
+        if generation is not None and prompt != log.prompt:
+            self._prompt_counts[generation.version].update(moved_counts)
         self._decisions[after.decision_id] = original, after
         self._parts[after.decision_id] = parts
         return moves
@@ -263,8 +248,10 @@ class Person:
         """Return the transaction, empty if nothing changed."""
         user_id = self.user_id
         writes = [part for parts in self._parts.values() for part in parts]
-        writes += [mark(user_id, event_id, moved, self.now_us) for event_id, moved in self._marks.items()]
-        writes += [advanced(user_id, sk, self._clocks[sk], item) for sk, item in self._advanced.items()]
+        for sk, mark in self._marks.items():
+            writes.append(mark_write(user_id, sk, read_mark(self._items[self._pk, sk]), mark, self.now_us))
+        for sk, attributes in self._advanced.items():
+            writes.append(advanced_write(user_id, sk, self._items[self._pk, sk], self._clocks[sk], attributes))
         for version, amounts in self._prompt_counts.items():
             writes += prompt_counts.write(version, user_id, amounts)
         learning, before = self._learning, self._learning_before

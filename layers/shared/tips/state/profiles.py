@@ -28,12 +28,7 @@ def read_profile(item: Item | None) -> ProfileCounters:
         return ProfileCounters()
     try:
         return ProfileCounters(
-            {
-                int(day): ReactionsOfDay(
-                    n, done, dismissed, dwells, dwell_ms, {int(hour): k for hour, k in by_hour.items()}
-                )
-                for day, (n, done, dismissed, dwells, dwell_ms, by_hour) in json.loads(item["reactions"]["S"]).items()
-            },
+            {int(day): _counts_of(*counts) for day, counts in json.loads(item["reactions"]["S"]).items()},
             {int(day): int(count) for day, count in json.loads(item["served"]["S"]).items()},
             int(item["reactions_at"]["N"]),
             int(item["served_at"]["N"]),
@@ -43,11 +38,31 @@ def read_profile(item: Item | None) -> ProfileCounters:
         return ProfileCounters()
 
 
+def _counts_of(
+    n: int, done: int, dismissed: int, dwells: int, dwell_ms: int, by_hour: dict[str, int]
+) -> ReactionsOfDay:
+    done_by_hour = {int(hour): int(count) for hour, count in by_hour.items()}
+    return ReactionsOfDay(int(n), int(done), int(dismissed), int(dwells), int(dwell_ms), done_by_hour)
+
+
 def counted(reaction: Reaction | None) -> CountedReaction | None:
     """Return what the counts hold of a decision whose reaction this is; one without an action is in none."""
     if reaction is None or reaction.action is None:
         return None
     return CountedReaction.at(reaction.occurred_at, reaction.action, reaction.dwell_ms)
+
+
+def counted_value(counted: CountedReaction) -> Item:
+    """Return what the counts hold of a decision, or of a reaction to none, as an attribute of its item."""
+    return {"S": json.dumps([counted.day, counted.hour, counted.action, counted.dwell_ms])}
+
+
+def read_counted(item: Item) -> CountedReaction | None:
+    """Inverse of `counted_value`, from the item's attribute `counted`; raises `ValueError` or `TypeError`."""
+    if "counted" not in item:
+        return None
+    day, hour, action, dwell_ms = json.loads(item["counted"]["S"])
+    return CountedReaction(int(day), int(hour), str(action), None if dwell_ms is None else int(dwell_ms))
 
 
 def write(user_id: str, item: Item | None, counters: ProfileCounters) -> dict[str, Any]:

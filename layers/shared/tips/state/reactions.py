@@ -15,11 +15,13 @@ from tips.bandit.registry import policy_named
 from tips.bandit.rewards import Reaction, derived_event_id, reward_of
 from tips.features.vectors import Candidate, Situation
 from tips.state import keys, profiles, teaching
-from tips.state.changes import Outcome, carry_out_one
+from tips.state.changes import DUPLICATE, Outcome, carry_out_one
+from tips.state.marks import Mark
 from tips.state.person import Needs
 
 if TYPE_CHECKING:
     from tips.contracts.common import Action
+    from tips.features.profile_counters import CountedReaction
     from tips.state.decision_codec import RememberedDecision
     from tips.state.person import Person
     from tips.state.table import Table
@@ -58,23 +60,22 @@ class Report:
     def needs(self, now_us: int) -> Needs:
         if self.decision_id is None and self.tip_id is None:
             raise ValueError("a reaction needs a decision_id or a tip_id")
-        return Needs(
-            decision_id=self.decision_id,
-            shown_tip=(self.tip_id, self._at_us(now_us)) if self.decision_id is None and self.tip_id else None,
-            event_id=self.event_id,
-            derived_id=None if self.event_id is not None else self._event_id,
-        )
+        shown_tip = (self.tip_id, self._at_us(now_us)) if self.decision_id is None and self.tip_id else None
+        return Needs(self.decision_id, shown_tip, (keys.event(self._event_id),))
 
     def carry_out(self, person: Person) -> Outcome:
         """Raises `LearningUnreadable` and `DecisionUnreadable`."""
-        if self.event_id is not None and (moved := person.told(self.event_id)) is not None:
-            return _told_before(person, moved)
+        told = person.told(keys.event(self._event_id))
+        is_told = told is not None and told.counted is None
+        # Without an id of its own a reaction is known by what is said of it, which may be said of two decisions.
+        if is_told and self.event_id is not None:
+            return DUPLICATE
         remembered = person.decision(self.needs(person.now_us))
         if remembered is None:
-            return self._without_decision(person)
+            return DUPLICATE if is_told else self._without_decision(person, told)
         if self.tip_id is not None and self.tip_id != remembered.decision.tip_id:
             return Outcome(False, "tip_not_shown")
-        return self._learn_decision(person, remembered)
+        return self._learn_decision(person, remembered, None if told is None else told.counted)
 
     @property
     def _event_id(self) -> str:
@@ -91,12 +92,11 @@ class Report:
     def _reaction(self, at_us: int) -> Reaction:
         return Reaction(self.value, at_us, self._event_id, self.action, self.dwell_ms)
 
-    def _learn_decision(self, person: Person, remembered: RememberedDecision) -> Outcome:
+    def _learn_decision(self, person: Person, remembered: RememberedDecision, apart: CountedReaction | None) -> Outcome:
+        """apart: what is counted of the reaction by itself, from when it was told and found no decision."""
         reaction = self._reaction(max(self._at_us(person.now_us), keys.decided_at_us(remembered.decision_id)))
         if remembered.reactions.knows(reaction.event_id):
-            counted = remembered.reactions.counted(remembered.wait_ends_at)
-            known_to_count = counted is not None and counted.event_id == reaction.event_id
-            return _told_before(person, known_to_count and remembered.reactions.learned is not None)
+            return DUPLICATE
         after = remembered
         if remembered.decision.deferred:
             # Whoever reacts has seen the tip.
@@ -105,9 +105,9 @@ class Report:
             )
         after = replace(after, reactions=remembered.reactions.with_reaction(reaction, after.wait_ends_at))
         belongs = teaching.belongs(remembered, person.learning)
-        moves = person.settle(remembered, after)
-        if self.event_id is not None:
-            person.mark(self.event_id, moved=moves)
+        moves = person.settle(remembered, after, apart)
+        if self.event_id is not None or apart is not None:
+            person.mark(keys.event(reaction.event_id), Mark())
         if after.wait_ends_at is not None and reaction.occurred_at > after.wait_ends_at:
             return Outcome(False, "late")
         if after.reactions.counted(after.wait_ends_at) != reaction:
@@ -116,25 +116,24 @@ class Report:
             return Outcome(True, moved=True)
         return Outcome(False, "same_reward" if belongs else "older_epoch")
 
-    def _without_decision(self, person: Person) -> Outcome:
-        """No decision is remembered that showed the tip: learn from features that came along, if any.
+    def _without_decision(self, person: Person, told: Mark | None) -> Outcome:
+        """Learn from features that came along, if no decision was named; else there is nothing to learn from.
 
-        Of the person's habits the reaction tells as much as any other; each counts by itself.
+        Of the person's habits the reaction tells as much as any other; each is counted by itself.
         """
         at_us = self._at_us(person.now_us)
-        counted = profiles.counted(self._reaction(at_us))
-        learns = self.features is not None and self.policy is not None
-        if not learns and counted is None:
-            return Outcome(False, "unknown_decision")
-        if (moved := person.told(self._event_id)) is not None:
-            return _told_before(person, moved)
-        if learns:
-            if self.occurred_at is not None and self.occurred_at < person.learning.epoch_at:
-                return Outcome(False, "older_epoch")
-            person.learn(self._lesson(at_us))
-        person.count_reaction(None, counted)
-        person.mark(self._event_id, moved=learns)
-        return Outcome(True, moved=True) if learns else Outcome(False, "unknown_decision")
+        mark = keys.event(self._event_id)
+        counted = profiles.counted(self._reaction(at_us)) if told is None else None
+        learns = self.decision_id is None and self.features is not None and self.policy is not None
+        older = learns and self.occurred_at is not None and self.occurred_at < person.learning.epoch_at
+        if learns and not older:
+            person.learn_apart(self._lesson(at_us), counted)
+            person.mark(mark, Mark())
+            return Outcome(True, moved=True)
+        if counted is not None:
+            person.learn_apart(None, counted)
+            person.mark(mark, Mark(counted))
+        return Outcome(False, "older_epoch" if older else "unknown_decision")
 
     def _lesson(self, at_us: int) -> Lesson:
         if self.features is None or self.policy is None:
@@ -149,12 +148,6 @@ class Report:
             new=self.value,
             without_decision=True,
         )
-
-
-def _told_before(person: Person, moved: bool) -> Outcome:
-    # After a write that reported a fault, what is found told already is this call's own doing.
-    by_this_call = person.ambiguous and moved
-    return Outcome(by_this_call, None if by_this_call else "duplicate", moved=by_this_call)
 
 
 def apply(table: Table, report: Report, rules: LearningRules, deadline_ms: float) -> Outcome:

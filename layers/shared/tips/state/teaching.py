@@ -13,7 +13,8 @@ from tips.bandit.forgetting import half_life_us
 from tips.bandit.learning import Lesson, Logged, UserLearning
 from tips.bandit.registry import POLICIES
 from tips.state import keys
-from tips.state.decision_codec import counted_value, prompt_value, reactions_value
+from tips.state.decision_codec import prompt_value, reactions_value
+from tips.state.profiles import counted_value
 
 if TYPE_CHECKING:
     from tips.bandit.decision import Decision
@@ -73,7 +74,7 @@ def decision_write(before: RememberedDecision, after: RememberedDecision) -> dic
     values = {
         "reactions": reactions_value(after.reactions),
         "prompt": prompt_value(after.reactions.prompt),
-        "counted": counted_value(after.counted),
+        "counted": None if after.counted is None else counted_value(after.counted),
         "shown_at": None if after.shown_at is None else {"N": str(after.shown_at)},
         "activated_at": None if after.activated_at is None else {"N": str(after.activated_at)},
         "rev": {"N": str(before.revision + 1)},

@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from tips.state import keys
-from tips.state.changes import Outcome
+from tips.state.changes import DUPLICATE, Outcome
+from tips.state.marks import Mark
 from tips.state.person import Needs
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class Served:
     """A tip was shown, which begins the wait of a deferred decision. shown_at: microseconds since 1970.
 
     A tip is shown no earlier than it was decided, and no later than somebody says so. Without `decision_id` it is the
-    person's newest decision for the tip. Each event counts once in the profile, whatever is known of its decision.
+    person's newest decision for the tip. Each event is counted once in the profile, whatever is known of its decision.
     """
 
     user_id: str
@@ -51,20 +52,18 @@ class Served:
 
     def needs(self, now_us: int) -> Needs:
         shown_tip = (self.tip_id, self._shown_at(now_us)) if self.decision_id is None else None
-        return Needs(self.decision_id, shown_tip, self.event_id)
+        return Needs(self.decision_id, shown_tip, () if self.event_id is None else (keys.showing(self.event_id),))
 
     def carry_out(self, person: Person) -> Outcome:
         """Raises `LearningUnreadable` and `DecisionUnreadable`."""
-        if self.event_id is not None and (moved := person.told(self.event_id)) is not None:
-            return Outcome(person.ambiguous, None if person.ambiguous else "duplicate", person.ambiguous and moved)
         shown_at = self._shown_at(person.now_us)
         remembered = person.decision(self.needs(person.now_us))
         outcome = Outcome(False, "unknown_decision")
         if remembered is not None:
             outcome = _settled(person, remembered, self._shown(remembered, shown_at))
-        if self.event_id is not None:
+        if self.event_id is not None and person.told(mark := keys.showing(self.event_id)) is None:
             person.count_shown(shown_at)
-            person.mark(self.event_id, moved=outcome.moved)
+            person.mark(mark, Mark())
         return outcome
 
     def _shown_at(self, now_us: int) -> int:
@@ -97,7 +96,7 @@ class WaitOver:
             return Outcome(False, "unknown_decision")
         log = remembered.reactions
         if not remembered.decision.deferred and log.counted(remembered.wait_ends_at) is not None:
-            return Outcome(False, "duplicate")  # nothing that may still arrive can make the default count
+            return DUPLICATE  # nothing that may still arrive can make the default count
         return _settled(person, remembered, replace(remembered, reactions=replace(log, wait_over=True)))
 
 
@@ -107,9 +106,7 @@ def _earlier(known: int | None, at_us: int) -> int:
 
 def _settled(person: Person, before: RememberedDecision, after: RememberedDecision) -> Outcome:
     if _known(after) == _known(before):
-        # After a write that reported a fault, what is found changed already is this call's own doing.
-        moved = person.ambiguous and before.reactions.learned is not None
-        return Outcome(person.ambiguous, None if person.ambiguous else "duplicate", moved)
+        return DUPLICATE
     return Outcome(True, moved=person.settle(before, after))
 
 
