@@ -23,6 +23,7 @@ HERE = Path(__file__).resolve().parent
 PARTS = (
     ("speed", "Speed", "bench.speed_tables:markdown"),
     ("generate", "Writing tips", "bench.generate_tables:markdown"),
+    ("consume", "From events to learning", "bench.consume_tables:markdown"),
     ("mission", "The mission's own figure", "bench.mission:as_markdown"),
     ("learning", "Learning", "bench.learning_tables:markdown"),
 )

@@ -18,7 +18,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
-KEPT = 64
+KEPT = 512
+"""Exchanges that are remembered: of a batch that `consume` carries out, all."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class InstantDynamoDB:
         self.endpoint = f"http://127.0.0.1:{int(self._process.stdout.readline())}"
 
     def exchanges(self) -> list[Exchange]:
-        """Return the calls since the last time this was asked, at most the last 64."""
+        """Return the calls since the last time this was asked, at most the last `KEPT`."""
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         with opener.open(f"{self.endpoint}/", timeout=10) as answer:
             return [Exchange(**one) for one in json.load(answer)]

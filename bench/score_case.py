@@ -7,6 +7,7 @@ import importlib.util
 import json
 import os
 import random
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
@@ -25,9 +26,11 @@ from tips.bandit.learning import SchemaLearning, UserLearning
 from tips.bandit.registry import POLICIES
 from tips.bandit.statistics import Statistics
 from tips.contracts.configuration import Configuration
+from tips.features.profile_counters import CountedReaction, ProfileCounters
+from tips.features.profile_schema import WINDOW_DAYS
 from tips.features.vectors import Candidate, Schema, Situation
 from tips.settings import Settings
-from tips.state import keys
+from tips.state import keys, profiles
 from tips.state.learning import learning_item
 from tips.state.table import Table
 
@@ -106,12 +109,28 @@ def _as_candidate(one: dict[str, Any]) -> Candidate:
     return Candidate(one["features"], one["kind"], one["source"], one.get("prompt_version"))
 
 
+def profile_item(user_id: str) -> Any:
+    """Return the counts of a person to whom three tips a day were shown and who reacted to two, for 30 days."""
+    rng = random.Random(7)  # noqa: S311
+    now_us = time.time_ns() // 1000
+    counters = ProfileCounters()
+    for number in range(3 * WINDOW_DAYS):
+        at_us = now_us - number // 3 * keys.DAY_SEC * 1_000_000 - rng.randrange(60_000_000)
+        counters = counters.with_shown(at_us, now_us)
+        if number % 3:
+            action = rng.choice(["done", "done", "dismiss", "snooze"])
+            reaction = CountedReaction.at(at_us - rng.randrange(6) * 3_600_000_000, action, rng.randrange(300_000))
+            counters = counters.with_reaction(None, reaction, now_us)
+    return profiles.write(user_id, None, counters)["Put"]["Item"]
+
+
 def table_answers(policy: str, shadows: Sequence[str]) -> list[Rule]:
-    """Return how the table answers: the person's learning always, the configuration only when it is asked for."""
+    """Return how the table answers: the person's learning and profile always, the configuration only when asked for."""
     schemas = {POLICIES[name].schema for name in (policy, *shadows)}
     taught = {schema.hash: SchemaLearning(learned(schema), schema.name, schema.names, 1) for schema in schemas}
     pk, sk = keys.CONFIGURATION
     person = learning_item(keys.learning(USER), UserLearning(revision=REACTIONS, schemas=taught))
+    profile = profile_item(USER)
     configuration = {
         "pk": {"S": pk},
         "sk": {"S": sk},
@@ -122,16 +141,18 @@ def table_answers(policy: str, shadows: Sequence[str]) -> list[Rule]:
     }
 
     def read(*items: Any) -> str:
-        return json.dumps({"Responses": {TABLE: items}, "UnprocessedKeys": {}}, default=_base64, separators=(",", ":"))
+        return json.dumps(
+            {"Responses": {TABLE: items}, "UnprocessedKeys": {}}, default=base64_text, separators=(",", ":")
+        )
 
     return [
-        Rule("BatchGetItem", read(person, configuration), containing=pk),
-        Rule("BatchGetItem", read(person)),
+        Rule("BatchGetItem", read(person, profile, configuration), containing=pk),
+        Rule("BatchGetItem", read(person, profile)),
         Rule("BatchWriteItem", json.dumps({"UnprocessedItems": {}})),
     ]
 
 
-def _base64(value: bytes) -> str:
+def base64_text(value: bytes) -> str:
     return base64.b64encode(value).decode()
 
 
@@ -153,8 +174,8 @@ class Case:
 def case(policy: str = "igw-ucb", shadows: Sequence[str] = ("egreedy-v2",)) -> Iterator[Case]:
     """Yield both handlers, warm. Raises `RuntimeError` when an answer is not a full, logged one."""
     event = url_event("POST", "/score", score_request())
-    with InstantDynamoDB(table_answers(policy, shadows)) as table, _environment(table.endpoint):
-        handler = _load_score().handler
+    with InstantDynamoDB(table_answers(policy, shadows)) as table, environment(table.endpoint):
+        handler = load_function("score").handler
 
         def score() -> dict[str, Any]:
             answer: dict[str, Any] = handler(event, LambdaContext("ScoreFunction"))
@@ -188,9 +209,9 @@ def floor_app(
     answer: a dictionary, which FastAPI writes as it writes every answer, or the bytes themselves; then the clients have
     the settings of ours, else botocore's own. Their arguments are prebuilt, too.
     """
-    config = _as_ours() if isinstance(answer, bytes) else Config()
-    reads, writes = (_client(endpoint, config) for _ in range(2))
-    read, write = (_arguments(json.loads(one.body)) for one in exchanges)
+    config = as_ours() if isinstance(answer, bytes) else Config()
+    reads, writes = (client(endpoint, config) for _ in range(2))
+    read, write = (arguments(json.loads(one.body)) for one in exchanges)
     app = FastAPI(openapi_url=None)
 
     @app.post("/score")
@@ -202,11 +223,11 @@ def floor_app(
     return Mangum(app, lifespan="off")
 
 
-def _client(endpoint: str, config: Config) -> Any:
+def client(endpoint: str, config: Config) -> Any:
     return Session().create_client("dynamodb", region_name=REGION, endpoint_url=endpoint, config=config)
 
 
-def _as_ours() -> Config:
+def as_ours() -> Config:
     """Return the settings that `tips.state.table` gives its clients."""
     client: Any = Table(Settings(dynamodb_endpoint="http://127.0.0.1:1"), float(BUDGET_MS))._client
     config: Any = client.meta.config
@@ -220,17 +241,17 @@ def _as_ours() -> Config:
     )
 
 
-def _arguments(body: Any) -> Any:
-    """Return a request's JSON as the client's arguments: binary values are bytes there."""
+def arguments(body: Any) -> Any:
+    """Return DynamoDB's JSON as botocore takes it: binary values are bytes there."""
     if isinstance(body, dict):
         if body.keys() == {"B"}:
             return {"B": base64.b64decode(body["B"])}
-        return {name: _arguments(value) for name, value in body.items()}
-    return [_arguments(value) for value in body] if isinstance(body, list) else body
+        return {name: arguments(value) for name, value in body.items()}
+    return [arguments(value) for value in body] if isinstance(body, list) else body
 
 
 @contextmanager
-def _environment(endpoint: str) -> Iterator[None]:
+def environment(endpoint: str) -> Iterator[None]:
     """Set what the function reads at its start, and keep its metrics off the terminal."""
     own = {
         "TABLE_NAME": TABLE,
@@ -242,6 +263,7 @@ def _environment(endpoint: str) -> Iterator[None]:
         "NO_PROXY": "127.0.0.1",
         "SCORE_READ_BUDGET_MS": BUDGET_MS,
         "SCORE_WRITE_BUDGET_MS": BUDGET_MS,
+        "TABLE_DEADLINE_MS": BUDGET_MS,
     }
     before = dict(os.environ)
     with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
@@ -253,9 +275,10 @@ def _environment(endpoint: str) -> Iterator[None]:
             os.environ.update(before)
 
 
-def _load_score() -> Any:
-    path = Path(__file__).resolve().parents[1] / "functions" / "score" / "app.py"
-    spec = importlib.util.spec_from_file_location("score_under_measurement", path)
+def load_function(name: str) -> Any:
+    """Return a function's app as a module of its own, with the environment as it is now."""
+    path = Path(__file__).resolve().parents[1] / "functions" / name / "app.py"
+    spec = importlib.util.spec_from_file_location(f"{name}_under_measurement", path)
     if spec is None or spec.loader is None:
         raise RuntimeError(f"{path} cannot be loaded")
     module = importlib.util.module_from_spec(spec)

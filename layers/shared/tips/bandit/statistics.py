@@ -62,15 +62,16 @@ class Statistics:
         w = forgetting.weight(at, ready.landmark, ready.half_life)
         before, after = old or 0.0, new or 0.0
         count = (new is not None) - (old is not None)
-        return replace(
-            ready,
-            xx=ready.xx + (count * w) * np.outer(x, x) if count else ready.xx,
+        return Statistics(
+            xx=ready.xx + (count * w) * (x[:, np.newaxis] * x) if count else ready.xx,
             rx=ready.rx + (w * (after - before)) * x,
             weight=max(0.0, ready.weight + count * w),  # taken out again, rounding may leave less than nothing
             rr=ready.rr + w * (after * after - before * before),
             pulls=ready.pulls + count * counted,
             pulls_without_decision=ready.pulls_without_decision + count * counted * without_decision,
             cumulative_reward=ready.cumulative_reward + (after - before) * counted,
+            half_life=ready.half_life,
+            landmark=ready.landmark,
         )
 
     def as_of(self, now: Microseconds) -> Statistics:

@@ -59,6 +59,9 @@ class ReactionsOfDay:
         )
 
 
+_NONE = ReactionsOfDay()
+
+
 @dataclass(frozen=True, slots=True)
 class StoredFeature:
     """A profile feature as kept. updated_at: when its counts last moved, microseconds since 1970."""
@@ -91,13 +94,16 @@ class ProfileCounters:
     ) -> ProfileCounters:
         """Return the counts with a decision's reaction changed from `before` to `after`; None: not counted."""
         at_us = max(now_us, self.reactions_at)
-        days = dict(self.reactions)
+        first = _first_day(at_us)
+        days = {day: counts for day, counts in self.reactions.items() if day >= first}
         for one, sign in ((before, -1), (after, 1)):
             # A day that has been dropped holds nothing that could be taken out.
-            if one is not None and one.day >= _first_day(at_us) and (sign > 0 or one.day in days):
-                days[one.day] = days.get(one.day, ReactionsOfDay()).plus(one, sign)
-        kept = {day: counts for day, counts in days.items() if day >= _first_day(at_us) and counts != ReactionsOfDay()}
-        return replace(self, reactions=kept, reactions_at=at_us)
+            if one is not None and one.day >= first and (sign > 0 or one.day in days):
+                counts = days.get(one.day, _NONE).plus(one, sign)
+                days[one.day] = counts
+                if counts == _NONE:
+                    del days[one.day]
+        return replace(self, reactions=days, reactions_at=at_us)
 
     def with_shown(self, shown_at_us: int, now_us: int) -> ProfileCounters:
         """Return the counts with one tip more that was shown."""

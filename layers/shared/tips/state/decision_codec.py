@@ -176,12 +176,12 @@ def _candidates(document: Mapping[str, Any], values: Iterator[float]) -> list[di
     return candidates
 
 
-def _unpack_document(data: bytes) -> tuple[dict[str, Any], Iterator[float]]:
+def _unpack_document(data: bytes) -> tuple[dict[str, Any], NDArray[np.float64]]:
     if data[:1] != _FORMAT:
         raise ValueError("a decision of unknown format")
     plain = zlib.decompress(data[1:])
     end = 4 + int.from_bytes(plain[:4], "little")
-    return json.loads(plain[4:end]), iter(unpack_floats(plain[end:]).tolist())
+    return json.loads(plain[4:end]), unpack_floats(plain[end:])
 
 
 def read_decision(item: Item) -> RememberedDecision:
@@ -194,11 +194,18 @@ def read_decision(item: Item) -> RememberedDecision:
 
 def _read_decision(item: Item) -> RememberedDecision:
     document, floats = _unpack_document(item["doc"]["B"])
-    candidates = _candidates(document, floats)
+    at = 0
 
     def take(count: int) -> NDArray[np.float64]:
-        return np.fromiter(floats, np.float64, count)
+        nonlocal at
+        if at + count > len(floats):
+            raise ValueError("a decision that is cut short")
+        at += count
+        return floats[at - count : at]
 
+    shapes = document["shapes"]
+    values = take(sum(len(shapes[shape]) for shape in document["shape"]))
+    candidates = _candidates(document, iter(values.tolist()))
     vectors = {digest: (tuple(names), take(len(names))) for digest, names in document["schemas"].items()}
     evaluations = {
         policy: Evaluation(

@@ -68,6 +68,7 @@ class Person:
         self._advanced: dict[str, Item] = {}
         self._clocks: dict[str, set[str]] = {}
         self._parts: dict[str, list[dict[str, Any]]] = {}
+        self._part_count = self._bytes = 0
         self._prompt_counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self._learning: UserLearning | None = None
         self._learning_before: UserLearning | None = None
@@ -219,6 +220,10 @@ class Person:
         if generation is not None and prompt != log.prompt:
             self._prompt_counts[generation.version].update(moved_counts)
         self._decisions[after.decision_id] = original, after
+        if after.decision_id not in self._parts:
+            item = self._items[self._pk, keys.decision(after.decision_id)]
+            self._bytes += 0 if item is None else len(item["doc"]["B"])
+        self._part_count += len(parts) - len(self._parts.get(after.decision_id, ()))
         self._parts[after.decision_id] = parts
         return moves
 
@@ -239,10 +244,8 @@ class Person:
     @property
     def has_room(self) -> bool:
         """Whether one transaction can hold one change more, whatever it is."""
-        items = (self._items[self._pk, keys.decision(one)] for one in self._parts)
-        size = sum(len(item["doc"]["B"]) for item in items if item is not None)
-        parts = sum(map(len, self._parts.values())) + len(self._marks) + len(self._advanced) + len(self._prompt_counts)
-        return parts + _SHARED_WRITES + _MOST_WRITES <= MAX_WRITES and size <= MAX_BYTES
+        parts = self._part_count + len(self._marks) + len(self._advanced) + len(self._prompt_counts)
+        return parts + _SHARED_WRITES + _MOST_WRITES <= MAX_WRITES and self._bytes <= MAX_BYTES
 
     def writes(self) -> list[dict[str, Any]]:
         """Return the transaction, empty if nothing changed."""

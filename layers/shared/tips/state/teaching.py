@@ -71,16 +71,23 @@ def wait_item(remembered: RememberedDecision) -> dict[str, Any]:
 
 def decision_write(before: RememberedDecision, after: RememberedDecision) -> dict[str, Any]:
     """Return the transaction's part that remembers what is known now, on condition that nobody has meanwhile."""
-    values = {
-        "reactions": reactions_value(after.reactions),
-        "prompt": prompt_value(after.reactions.prompt),
-        "counted": None if after.counted is None else counted_value(after.counted),
-        "shown_at": None if after.shown_at is None else {"N": str(after.shown_at)},
-        "activated_at": None if after.activated_at is None else {"N": str(after.activated_at)},
+    log, was = after.reactions, before.reactions
+    values: dict[str, dict[str, Any] | None] = {
         "rev": {"N": str(before.revision + 1)},
+        "reactions": reactions_value(log),
     }
+    if log.prompt != was.prompt:
+        values["prompt"] = prompt_value(log.prompt)
+    if after.counted != before.counted:
+        values["counted"] = None if after.counted is None else counted_value(after.counted)
+    for name, now, then in (
+        ("shown_at", after.shown_at, before.shown_at),
+        ("activated_at", after.activated_at, before.activated_at),
+    ):
+        if now != then and now is not None:
+            values[name] = {"N": str(now)}
     present = {name: value for name, value in values.items() if value is not None}
-    gone = [name for name in ("prompt", "counted") if values[name] is None]
+    gone = [name for name, value in values.items() if value is None]
     return {
         "Update": {
             "Key": {
