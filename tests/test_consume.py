@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 from typing import Any
 
 import pytest
@@ -224,6 +225,23 @@ def test_a_reward_that_http_lost_is_a_reward(score: Any, consume: Any, reward: d
 def test_an_unknown_subject_is_done(consume: Any, subject: str, data: bytes, capsys: Any) -> None:
     assert consume.invoke(jetstream_batch([(subject, data)])) == OK
     assert "EventUnknownSubject" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("version", [1, 1.0, "1", "2.3"])
+def test_a_schema_version_is_a_whole_number_or_a_text(consume: Any, version: Any) -> None:
+    data = envelope(PAYLOADS["feedback.tip"], schema_version=version)
+    assert consume.invoke(jetstream_batch([("feedback.tip", data)])) == OK
+
+
+def test_bad_records_wait_for_a_slow_table_at_the_same_time(load_function: Any) -> None:
+    from tests.faulty_dynamodb import faulty_dynamodb
+
+    with faulty_dynamodb("throttling") as endpoint:
+        consume = load_function("consume", DYNAMODB_ENDPOINT=endpoint, TABLE_DEADLINE_MS="1000")
+        event = jetstream_batch([("feedback.tip", b"no json")] * 8, num_delivered=9)
+        started = time.monotonic()
+        assert consume.invoke(event) == failed(*map(str, range(1, 9)))
+        assert time.monotonic() - started < 6  # and not eight deadlines
 
 
 def test_a_subject_of_somebody_else_is_a_bad_record(consume: Any) -> None:

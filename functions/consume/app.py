@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from tips import telemetry
 from tips.errors import BadRecord, OutOfTime, TableUnavailable
 from tips.ingest.letters import letter_of
-from tips.ingest.process import process_batch
+from tips.ingest.process import PEOPLE_AT_ONCE, process_batch
 from tips.ingest.records import Record, records_of
 from tips.settings import Settings
 from tips.state import dead_letters
@@ -38,29 +39,31 @@ def _failures(records: Sequence[Record], context: Any) -> list[str]:
     # Twice the reserve: the last transaction may begin just before it stops, and bad records come after them all.
     stop_at = time.monotonic() + (context.get_remaining_time_in_millis() - 2 * _RESERVE_MS) / 1000
     results = process_batch(_table, records, _rules, _settings.table_deadline_ms, stop_at)
-    failures: list[str] = []
+    faults: list[tuple[Record, Exception]] = []
     for record, result in zip(records, results, strict=True):
-        if not _done(record, result, context):
-            failures.append(record.identifier)
-            if record.in_order:
-                break
-    return failures
-
-
-def _done(record: Record, result: str | Exception, context: Any) -> bool:
-    """Whether a record needs no further delivery, after what came of it."""
-    try:
         if isinstance(result, str):
             telemetry.count(result)
-            return True
-        if isinstance(result, BadRecord):
-            return _given_up(record, result.reason, context)
-        if isinstance(result, TableUnavailable) or not record.in_order:
-            raise result
+        else:
+            faults.append((record, result))
+    if not faults:
+        return []
+    with ThreadPoolExecutor(PEOPLE_AT_ONCE) as threads:  # bad ones have the table to wait for as well
+        done = list(threads.map(lambda fault: _done(fault[0], fault[1], context), faults))
+    failures = [record.identifier for (record, _), one in zip(faults, done, strict=True) if not one]
+    return failures[:1] if faults[0][0].in_order else failures
+
+
+def _done(record: Record, fault: Exception, context: Any) -> bool:
+    """Whether a record that could not be carried out needs no further delivery."""
+    try:
+        if isinstance(fault, BadRecord):
+            return _given_up(record, fault.reason, context)
+        if isinstance(fault, TableUnavailable) or not record.in_order:
+            raise fault
         # As a failure, it would keep everybody of its shard waiting, until the stream lets go of them all.
-        telemetry.log_unforeseen("record given up", result, record=record.identifier)
+        telemetry.log_unforeseen("record given up", fault, record=record.identifier)
         _in_time(context)
-        dead_letters.store(_table, letter_of(record, type(result).__name__), _settings.table_deadline_ms)
+        dead_letters.store(_table, letter_of(record, type(fault).__name__), _settings.table_deadline_ms)
         telemetry.count("EventDeadLettered")
         return True
     except OutOfTime:
@@ -68,9 +71,9 @@ def _done(record: Record, result: str | Exception, context: Any) -> bool:
     except TableUnavailable:
         telemetry.count("EventFailed")
         telemetry.logger.warning("record failed", extra={"record": record.identifier})
-    except Exception as fault:
+    except Exception as unforeseen:
         # A fault of ours in one record must not hold up its neighbours.
-        telemetry.log_unforeseen("record failed", fault, record=record.identifier)
+        telemetry.log_unforeseen("record failed", unforeseen, record=record.identifier)
     return False
 
 

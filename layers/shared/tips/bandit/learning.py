@@ -178,5 +178,6 @@ def taught(
             counted=digest in own,
             without_decision=lesson.without_decision,
         )
-        schemas[digest] = replace(one, statistics=statistics, updated_at=now if digest in own else one.updated_at)
-    return replace(learning, schemas=schemas)
+        updated_at = now if digest in own else one.updated_at
+        schemas[digest] = SchemaLearning(statistics, one.schema_name, one.names, updated_at, one.came_along)
+    return UserLearning(learning.revision, learning.epoch, learning.epoch_at, schemas)

@@ -109,8 +109,8 @@ class ReactionLog:
     def with_reaction(self, reaction: Reaction, last_us: int | None) -> ReactionLog:
         """Return the log with one reaction more; beyond the bound the oldest goes that neither counts nor is late."""
         reactions = [*self.reactions, reaction]
-        after = replace(self, reactions=tuple(reactions))
         if len(reactions) > MAX_REACTIONS:
+            after = replace(self, reactions=tuple(reactions))
             kept = (after.counted(last_us), after.late(last_us))
             reactions.remove(next(one for one in reactions if one not in kept))
         return replace(self, reactions=tuple(reactions))

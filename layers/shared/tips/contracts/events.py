@@ -100,6 +100,6 @@ class Envelope(EventModel):
 
     event_id: Id
     occurred_at: Timestamp
-    schema_version: int | str
+    schema_version: Annotated[int, Whole] | str
     producer: Name
     payload: dict[str, object]

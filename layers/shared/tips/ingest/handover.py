@@ -27,6 +27,9 @@ MAX_BATCH_BYTES = 4 * 1024 * 1024
 RECORD_BYTES = 400
 """What a record weighs in a batch besides its data, subject and headers."""
 
+type Headers = Mapping[str, str | list[str]]
+"""By name, as they were published: a list, in their order, where a name has several values."""
+
 
 class HandoverFailed(Exception):
     """No record of the batch is known to be done; the text says why, and nothing of what the records hold."""
@@ -42,12 +45,16 @@ class Message:
     timestamp: datetime
     consumer_seq: int = 0
     num_delivered: int = 1
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Headers = field(default_factory=dict)
 
     @property
     def size(self) -> int:
         """What the message weighs against `MAX_BATCH_BYTES`."""
-        named = sum(len(name.encode()) + len(str(value).encode()) for name, value in self.headers.items())
+        named = sum(
+            len(name.encode()) + len(value.encode())
+            for name, values in self.headers.items()
+            for value in ([values] if isinstance(values, str) else values)
+        )
         return len(self.data) + len(self.subject.encode()) + named + RECORD_BYTES
 
 

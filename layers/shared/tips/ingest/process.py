@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from tips.state.table import Table
     from tips.state.teaching import LearningRules
 
-PEOPLE_AT_ONCE = 8
-"""How many people's records are worked on at the same time; the table's client has as many connections and more."""
+PEOPLE_AT_ONCE = 4
+"""How many people's records are worked on at the same time; more would wait for the processor and not for the table."""
 
 
 def process_batch(
