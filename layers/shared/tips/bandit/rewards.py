@@ -113,4 +113,4 @@ class ReactionLog:
             after = replace(self, reactions=tuple(reactions))
             kept = (after.counted(last_us), after.late(last_us))
             reactions.remove(next(one for one in reactions if one not in kept))
-        return replace(self, reactions=tuple(reactions))
+        return ReactionLog(tuple(reactions), self.wait_over, self.learned, self.learned_in, self.prompt)

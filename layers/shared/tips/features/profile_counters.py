@@ -103,7 +103,7 @@ class ProfileCounters:
                 days[one.day] = counts
                 if counts == _NONE:
                     del days[one.day]
-        return replace(self, reactions=days, reactions_at=at_us)
+        return ProfileCounters(days, self.shown, at_us, self.shown_at)
 
     def with_shown(self, shown_at_us: int, now_us: int) -> ProfileCounters:
         """Return the counts with one tip more that was shown."""

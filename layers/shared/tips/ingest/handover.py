@@ -27,7 +27,7 @@ MAX_BATCH_BYTES = 4 * 1024 * 1024
 RECORD_BYTES = 400
 """What a record weighs in a batch besides its data, subject and headers."""
 
-type Headers = Mapping[str, str | list[str]]
+Headers = Mapping[str, str | list[str]]
 """By name, as they were published: a list, in their order, where a name has several values."""
 
 

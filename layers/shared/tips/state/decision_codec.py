@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from pydantic_core import to_json
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from tips.state.table import Item
 
 _FORMAT = b"\x01"
+_as_text = json.JSONEncoder(ensure_ascii=False).encode
 _ESSENTIAL = ("id", "kind", "source", "prompt_version", "generation_id")
 
 
@@ -160,20 +161,39 @@ def _flat_features(rows: Sequence[Mapping[str, float | bool]]) -> tuple[dict[str
     return {"names": list(names), "shapes": written, "shape": shape}, values
 
 
-def _candidates(document: Mapping[str, Any], values: Iterator[float]) -> list[dict[str, Any]]:
-    """Inverse of `_columns` and `_flat_features`."""
-    names, shapes = document["names"], document["shapes"]
+class _Candidates(Sequence[dict[str, Any]]):
+    """Inverse of `_columns` and `_flat_features`: each is put together when it is asked for, as few ever are."""
 
-    def feature(place: int) -> tuple[str, float | bool]:
-        value = next(values)
-        return (names[place], value) if place >= 0 else (names[-1 - place], bool(value))
+    def __init__(self, document: Mapping[str, Any], values: NDArray[np.float64]) -> None:
+        self._columns: dict[str, list[Any]] = document["candidates"]
+        self._names: list[str] = document["names"]
+        shapes: list[list[int]] = document["shapes"]
+        self._shapes = [shapes[shape] for shape in document["shape"]]
+        self._values = values
+        if any(len(column) != len(self._shapes) for column in self._columns.values()):
+            raise ValueError("candidates of unequal columns")
 
-    columns = document["candidates"]
-    candidates = []
-    for row, shape in zip(zip(*columns.values(), strict=True), document["shape"], strict=True):
-        given = {name: value for name, value in zip(columns, row, strict=True) if value is not None}
-        candidates.append({**given, "features": dict(map(feature, shapes[shape]))})
-    return candidates
+    def __len__(self) -> int:
+        return len(self._shapes)
+
+    @overload
+    def __getitem__(self, index: int) -> dict[str, Any]: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[dict[str, Any]]: ...
+    def __getitem__(self, index: int | slice) -> dict[str, Any] | list[dict[str, Any]]:
+        if isinstance(index, slice):
+            return [self[place] for place in range(*index.indices(len(self)))]
+        shape = self._shapes[index]  # raises beyond the end
+        given = {name: column[index] for name, column in self._columns.items() if column[index] is not None}
+        start = sum(map(len, self._shapes[: index % len(self)]))
+        values = self._values[start : start + len(shape)].tolist()
+        return {**given, "features": dict(map(self._feature, shape, values))}
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and list(self) == list(other)
+
+    def _feature(self, place: int, value: float) -> tuple[str, float | bool]:
+        return (self._names[place], value) if place >= 0 else (self._names[-1 - place], bool(value))
 
 
 def _unpack_document(data: bytes) -> tuple[dict[str, Any], NDArray[np.float64]]:
@@ -205,7 +225,7 @@ def _read_decision(item: Item) -> RememberedDecision:
 
     shapes = document["shapes"]
     values = take(sum(len(shapes[shape]) for shape in document["shape"]))
-    candidates = _candidates(document, iter(values.tolist()))
+    candidates = _Candidates(document, values)
     vectors = {digest: (tuple(names), take(len(names))) for digest, names in document["schemas"].items()}
     evaluations = {
         policy: Evaluation(
@@ -255,7 +275,7 @@ def reactions_value(log: ReactionLog) -> Item:
         "learned": log.learned,
         "learned_in": log.learned_in,
     }
-    return {"S": json.dumps(document, ensure_ascii=False)}
+    return {"S": _as_text(document)}
 
 
 def prompt_value(lesson: PromptLesson | None) -> Item | None:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tips import telemetry
 from tips.bandit.learning import Lesson, UserLearning, taught
 from tips.bandit.registry import present_schemas
+from tips.bandit.rewards import ReactionLog
 from tips.errors import DecisionUnreadable
 from tips.features.profile_counters import CountedReaction
 from tips.state import decisions, keys, profiles, prompt_counts, showing, teaching
@@ -172,9 +173,9 @@ class Person:
         self._learning, self._profile = learning, profile
 
     def _after(self, lesson: Lesson) -> UserLearning:
-        learning = taught(self.learning, lesson, self.rules.half_life, self.now_us, present_schemas())
+        after = taught(self.learning, lesson, self.rules.half_life, self.now_us, present_schemas())
         # A lesson counts as a revision, so that it is known which of two came first.
-        return replace(learning, revision=learning.revision + 1)
+        return UserLearning(after.revision + 1, after.epoch, after.epoch_at, after.schemas)
 
     def count_shown(self, shown_at_us: int) -> None:
         """Let the profile's counts hold one tip more that was shown."""
@@ -203,10 +204,10 @@ class Person:
             learning = self._after(teaching.lesson_of(after.decision, log, reward))
         # The item's revision, not a clock, says what was learned before what.
         learned_in = log.learned_in if log.learned is not None else self.learning.revision + 1
-        after = replace(
-            after,
-            reactions=replace(after.reactions, learned=reward, learned_in=learned_in, prompt=prompt),
-            counted=profiles.counted(counted),
+        reactions = ReactionLog(after.reactions.reactions, after.reactions.wait_over, reward, learned_in, prompt)
+        in_profile = profiles.counted(counted)
+        after = RememberedDecision(
+            after.decision, reactions, after.revision, after.shown_at, after.activated_at, in_profile
         )
         profile = self._profile
         for was, now in ((apart, None), (before.counted, after.counted)):

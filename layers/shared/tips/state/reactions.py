@@ -100,9 +100,8 @@ class Report:
         after = remembered
         if remembered.decision.deferred:
             # Whoever reacts has seen the tip.
-            after = replace(
-                after, activated_at=min(remembered.activated_at or reaction.occurred_at, reaction.occurred_at)
-            )
+            seen_at = min(remembered.activated_at or reaction.occurred_at, reaction.occurred_at)
+            after = replace(after, activated_at=seen_at)
         after = replace(after, reactions=remembered.reactions.with_reaction(reaction, after.wait_ends_at))
         belongs = teaching.belongs(remembered, person.learning)
         moves = person.settle(remembered, after, apart)
