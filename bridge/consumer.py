@@ -21,8 +21,7 @@ from tips import telemetry
 from tips.ingest.handover import HandoverFailed, Message
 
 if TYPE_CHECKING:
-    from nats.aio.msg import Msg
-
+    from bridge.client import StreamMsg
     from bridge.settings import Route, Settings
 
 _PAUSE_MIN_SEC = 0.2
@@ -63,6 +62,7 @@ class Consumer:
                 try:
                     await make_ready(client.jetstream(timeout=5), self._settings, self.route)
                     self.status.problem, failures = None, 0
+                    self.status.ready_at = time.monotonic()
                     await self._fetch(Pull(client, self.route.stream, self.status.durable, self._arrived, self._wake))
                 except Unusable as error:
                     self._say_problem(str(error))
@@ -116,7 +116,7 @@ class Consumer:
                         self._slots.release()
                     else:
                         self._start(batch.deliveries)
-                if not self._link.connected:
+                if not pull.connected:
                     raise NotConnected
         finally:
             await pull.stop()
@@ -135,7 +135,7 @@ class Consumer:
                 closes = loop.time() + self._settings.batch_age_sec
             if not batch.room or self._waiting or (closes and loop.time() >= closes) or pull.fault:
                 return
-            if not self._link.connected:
+            if not pull.connected:
                 return
             await pull.ask(batch.room)
             patience = min(1.0, pull.waits_sec)
@@ -162,7 +162,7 @@ class Consumer:
         self.status.in_flight = len(self._in_flight)
         self._slots.release()
 
-    async def _arrived(self, msg: Msg) -> None:
+    async def _arrived(self, msg: StreamMsg) -> None:
         delivery = delivery_of(msg)
         status = self.status
         status.last_message = time.time()

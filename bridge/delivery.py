@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from tips.ingest.handover import MAX_BATCH_BYTES, Message
 
 if TYPE_CHECKING:
-    from nats.aio.msg import Msg
+    from bridge.client import StreamMsg
 
 MAX_EVENT_BYTES = 6 * 1024 * 1024 - 4096
 """Of the JSON of a batch's records: what Lambda takes in one invocation, less what stands around them."""
@@ -43,8 +43,8 @@ class Delivery:
         return self.message.size <= MAX_BATCH_BYTES and self.event_bytes <= MAX_EVENT_BYTES
 
 
-def delivery_of(msg: Msg) -> Delivery:
-    """Return a delivery as nats-py gave it; raises its `NotJSMessageError` for what no consumer delivered."""
+def delivery_of(msg: StreamMsg) -> Delivery:
+    """Return a delivery as the client gave it."""
     about = msg.metadata
     message = Message(
         subject=msg.subject,
@@ -53,7 +53,7 @@ def delivery_of(msg: Msg) -> Delivery:
         timestamp=about.timestamp,
         consumer_seq=about.sequence.consumer,
         num_delivered=about.num_delivered,
-        headers=msg.headers or {},
+        headers=msg.carried,
     )
     return Delivery(message, msg.reply, about.num_delivered)
 

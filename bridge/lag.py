@@ -54,11 +54,12 @@ class Lag:
                         )
 
     async def _look_up(self, js: JetStreamContext, consumer: Consumer) -> None:
-        status = consumer.status
+        status, asked_at = consumer.status, time.monotonic()
         info = await js.consumer_info(consumer.route.stream, status.durable)
         status.pending = info.num_pending or 0
         status.ack_pending = info.num_ack_pending or 0
         status.oldest = await self._oldest_of(js, consumer, info) if status.lag_messages else None
+        status.looked_up_at = asked_at
 
     async def _oldest_of(self, js: JetStreamContext, consumer: Consumer, info: ConsumerInfo) -> float | None:
         """Return when the stream took the first message above those of which all are done."""

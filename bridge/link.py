@@ -6,22 +6,26 @@ import asyncio
 import contextlib
 import itertools
 import random
-import ssl
-from typing import TYPE_CHECKING, Any
+import time
+from typing import TYPE_CHECKING
 
 import nats.errors
-from nats.aio.client import Client
 
+from bridge.client import StreamClient, connect_options
 from bridge.settings import host_of
 from tips import telemetry
 
 if TYPE_CHECKING:
+    from nats.aio.client import Client
+
     from bridge.settings import Settings
 
 _CONNECT_SEC = 5
 _CLOSE_SEC = 1.0
 _PAUSE_MIN_SEC = 0.1
 _PAUSE_MAX_SEC = 15.0
+_LASTING_SEC = 5.0
+"""A connection that ends sooner is a failed attempt as well, or whatever ends it would be met many times a second."""
 _PING_SEC = 20  # a connection that died without a word is noticed after two of these
 
 
@@ -41,7 +45,7 @@ class Link:
         self._connected = asyncio.Event()
         self.server_version: str | None = None
         self.failures = 0
-        """Attempts in a row that failed."""
+        """Attempts in a row that failed, or brought a connection that ended at once."""
 
     @property
     def connected(self) -> bool:
@@ -76,7 +80,7 @@ class Link:
         """Keep a connection until cancelled."""
         for server in itertools.cycle(self._settings.servers):
             closed = asyncio.Event()
-            client = Client()
+            client = StreamClient()
             try:
                 await self._connect(client, server, closed)
             except Exception as error:  # whatever a server, a certificate or a credentials file can be wrong with
@@ -85,8 +89,8 @@ class Link:
                     "cannot connect to NATS", extra={"server": host_of(server), "fault": _described(error)}
                 )
             else:
-                self.failures = 0
                 self._client = client
+                connected_at = time.monotonic()
                 version = client.connected_server_version
                 self.server_version = f"{version.major}.{version.minor}.{version.patch}"
                 telemetry.logger.info(
@@ -96,6 +100,7 @@ class Link:
                 while client.is_connected:
                     with contextlib.suppress(TimeoutError):
                         await asyncio.wait_for(closed.wait(), 1)
+                self.failures = self.failures + 1 if time.monotonic() - connected_at < _LASTING_SEC else 0
                 telemetry.logger.warning("connection to NATS lost", extra={"server": host_of(server)})
             finally:
                 await _close(client)
@@ -112,17 +117,9 @@ class Link:
         async def note_closed() -> None:
             closed.set()
 
-        options: dict[str, Any] = {}
-        if (context := _tls(self._settings)) or server.startswith("tls:"):
-            options["tls"] = context or ssl.create_default_context()
-        if self._settings.creds:
-            options["user_credentials"] = self._settings.creds
-        if self._settings.nkey_seed:
-            options["nkeys_seed"] = self._settings.nkey_seed
         try:
             async with asyncio.timeout(2 * _CONNECT_SEC):
                 await client.connect(
-                    server,
                     name="tips-bridge",
                     allow_reconnect=False,
                     max_reconnect_attempts=1,  # with 0 it would try for ever
@@ -131,7 +128,7 @@ class Link:
                     ping_interval=_PING_SEC,
                     error_cb=note,
                     closed_cb=note_closed,
-                    **options,
+                    **connect_options(self._settings, server),
                 )
         except (nats.errors.NoServersError, TimeoutError):
             raise faults[-1] if faults else TimeoutError() from None
@@ -145,15 +142,6 @@ async def _close(client: Client) -> None:
         writer = getattr(client._transport, "_io_writer", None)
         if writer is not None:
             writer.transport.abort()
-
-
-def _tls(settings: Settings) -> ssl.SSLContext | None:
-    if not (settings.tls_ca or settings.tls_cert):
-        return None
-    context = ssl.create_default_context(cafile=settings.tls_ca)
-    if settings.tls_cert:
-        context.load_cert_chain(settings.tls_cert, settings.tls_key)
-    return context
 
 
 def _described(error: Exception) -> str:

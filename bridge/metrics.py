@@ -18,17 +18,23 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _Values = dict[str, tuple[str, Callable[["ConsumerStatus"], float]]]
 
 _GAUGES: _Values = {
-    "tips_bridge_ready": ("1 when messages can be fetched", lambda one: float(one.problem is None)),
+    "tips_bridge_ready": (
+        "1 when messages can be fetched and the lag is known",
+        lambda one: float(one.fault is None),
+    ),
     "tips_bridge_last_message_timestamp_seconds": (
         "Unix time of the last message that arrived, 0 before the first",
         lambda one: one.last_message or 0.0,
     ),
+    "tips_bridge_in_flight_batches": ("Batches that are with consume", lambda one: one.in_flight),
+}
+_LAG: _Values = {
     "tips_bridge_pending_messages": ("Messages never delivered to the consumer", lambda one: one.pending),
     "tips_bridge_ack_pending_messages": ("Messages delivered and not done", lambda one: one.ack_pending),
     "tips_bridge_lag_messages": ("Messages not done", lambda one: one.lag_messages),
     "tips_bridge_lag_seconds": ("Age of the oldest message that is not done", lambda one: one.lag_seconds),
-    "tips_bridge_in_flight_batches": ("Batches that are with consume", lambda one: one.in_flight),
 }
+"""Absent for a consumer while the server does not say: an old number would look as if all were well."""
 _COUNTERS: _Values = {
     "tips_bridge_processed": ("Messages acked", lambda one: one.processed),
     "tips_bridge_redelivered": ("Messages that arrived and had been delivered before", lambda one: one.redelivered),
@@ -57,10 +63,11 @@ class _Collector(Collector):
         yield from (failed, batches, invoke)
 
     def _simple(self) -> Iterator[Metric]:
-        for name, (text, value) in _GAUGES.items():
+        for name, (text, value) in {**_GAUGES, **_LAG}.items():
             gauge = GaugeMetricFamily(name, text, labels=_BY_CONSUMER)
             for consumer, one in self._consumers.items():
-                gauge.add_metric([consumer], value(one))
+                if name not in _LAG or one.lag_known:
+                    gauge.add_metric([consumer], value(one))
             yield gauge
         for name, (text, value) in _COUNTERS.items():
             counter = CounterMetricFamily(name, text, labels=_BY_CONSUMER)

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import nats.errors
 
+from bridge.client import StreamMsg
+
 if TYPE_CHECKING:
     from nats.aio.client import Client
     from nats.aio.msg import Msg
@@ -32,7 +34,7 @@ class Pull:
         client: Client,
         stream: str,
         durable: str,
-        arrived: Callable[[Msg], Awaitable[None]],
+        arrived: Callable[[StreamMsg], Awaitable[None]],
         changed: Callable[[], None],
     ) -> None:
         self._client = client
@@ -50,6 +52,11 @@ class Pull:
         self._subscription = await self._client.subscribe(
             self._inbox, cb=self._received, pending_msgs_limit=-1, pending_bytes_limit=-1
         )
+
+    @property
+    def connected(self) -> bool:
+        """Whether its connection lasts; another that was made since brings it nothing."""
+        return self._client.is_connected
 
     @property
     def waits_sec(self) -> float:
@@ -75,13 +82,14 @@ class Pull:
             self._missing = 0  # the connection broke: what was on its way is delivered again
 
     async def _received(self, msg: Msg) -> None:
-        status = (msg.headers or {}).get("Status")
-        if status is None or msg.reply.startswith("$JS.ACK."):
+        if isinstance(msg, StreamMsg):
             self._missing -= 1
             await self._arrived(msg)
-        elif status != "100":
-            self._missing = 0
-            if status not in _ENDED:
-                text = (msg.headers or {}).get("Description", "")
-                self.fault = f"status {status} {text}".strip()
+        else:
+            said = msg.headers or {}
+            status = said.get("Status")
+            if status is not None and status != "100":
+                self._missing = 0
+                if status not in _ENDED:
+                    self.fault = f"status {status} {said.get('Description', '')}".strip()
         self._changed()

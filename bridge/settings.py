@@ -132,12 +132,15 @@ def _servers(env: Mapping[str, str], name: str) -> tuple[str, ...]:
         try:
             address = urlsplit(url)
             usable = address.scheme in _SCHEMES and bool(address.hostname) and (address.port or 4222) > 0
+            # Else a part of a password may have become the rest of the address, and another part its host.
+            usable = usable and (address.path in ("", "/")) and not (address.query or address.fragment)
         except ValueError:
             usable = False
         if not usable:
             # The value is not shown: it may hold a password.
             raise ValueError(
-                f"{name}: its server {number} must be like nats://host:4222 or tls://user:password@host:4222"
+                f"{name}: its server {number} must be like nats://host:4222 or tls://user:password@host:4222,"
+                " user and password percent-encoded"
             )
         urls.append(url)
     return tuple(urls)

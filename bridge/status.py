@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+LAG_KEPT_SEC = 15.0
+"""How long what the server said of a consumer is shown: three times as long as it is looked up."""
 _BOUNDS_SEC = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
 
@@ -31,6 +33,10 @@ class ConsumerStatus:
     durable: str
     problem: str | None = "not connected"
     """Why nothing can be fetched; None when it can."""
+    ready_at: float = 0.0
+    """When `problem` was last found to be None, by the monotonic clock."""
+    looked_up_at: float | None = None
+    """When the server was last heard on `pending`, `ack_pending` and `oldest`, by the monotonic clock."""
     last_message: float | None = None
     """Unix time of the last message that arrived."""
     processed: int = 0
@@ -51,6 +57,18 @@ class ConsumerStatus:
     """Unix time at which the stream took the oldest message that is not done; None when all are."""
 
     @property
+    def lag_known(self) -> bool:
+        """Whether `lag_messages` and `lag_seconds` are of now."""
+        return self.looked_up_at is not None and time.monotonic() - self.looked_up_at <= LAG_KEPT_SEC
+
+    @property
+    def fault(self) -> str | None:
+        """Why nothing can be fetched, or why nobody can know whether it is; None when all is well."""
+        if self.problem is None and not self.lag_known and time.monotonic() - self.ready_at > LAG_KEPT_SEC:
+            return f"JetStream has not said for more than {LAG_KEPT_SEC:g} s how far the consumer is"
+        return self.problem
+
+    @property
     def lag_messages(self) -> int:
         return self.pending + self.ack_pending
 
@@ -69,18 +87,19 @@ class ConsumerStatus:
         return sum(self.failed.values())
 
     def view(self) -> dict[str, Any]:
-        """Return what /health shows."""
+        """Return what /health shows; what the server would have to say is None when it has not."""
+        fault, known = self.fault, self.lag_known
         return {
-            "ready": self.problem is None,
-            "problem": self.problem,
+            "ready": fault is None,
+            "problem": fault,
             "consumer": self.durable,
             "last_msg_ts": self.last_msg_ts,
             "processed": self.processed,
             "failed": self.errors,
             "redelivered": self.redelivered,
-            "pending": self.pending,
-            "ack_pending": self.ack_pending,
-            "lag_messages": self.lag_messages,
-            "lag_seconds": round(self.lag_seconds, 3),
+            "pending": self.pending if known else None,
+            "ack_pending": self.ack_pending if known else None,
+            "lag_messages": self.lag_messages if known else None,
+            "lag_seconds": round(self.lag_seconds, 3) if known else None,
             "in_flight": self.in_flight,
         }

@@ -7,13 +7,14 @@ import gzip
 import json
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from offline.command import BadInput
+from tips.ingest.handover import Headers
 from tips.ingest.records import JETSTREAM_SOURCE, SQS_SOURCE
 
 _LINES = (".jsonl", ".jsonl.gz")
@@ -28,7 +29,7 @@ class Recorded:
     subject: str
     data: bytes
     timestamp: datetime
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Headers = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,8 @@ def survey(paths: Iterable[Path]) -> Survey:
     """Read everything once; raises `BadInput` naming file and line of what cannot be read, before anything is sent."""
     result = Survey([], [], Counter())
     for path in paths:
+        if not path.exists():
+            raise BadInput(f"{path}: there is no such file or folder")
         named = not path.is_dir()
         for file in [path] if named else sorted(one for one in path.rglob("*") if one.is_file()):
             try:
@@ -160,9 +163,11 @@ def _time(place: str, text: object) -> datetime:
     return at if at.tzinfo else at.replace(tzinfo=UTC)
 
 
-def _headers(place: str, headers: Any) -> dict[str, str]:
+def _headers(place: str, headers: Any) -> Headers:
     if headers is None:
         return {}
     if not isinstance(headers, dict):
         raise BadInput(f"{place}: headers must be an object")
-    return {name: str(value) for name, value in headers.items()}
+    return {
+        name: [str(one) for one in value] if isinstance(value, list) else str(value) for name, value in headers.items()
+    }

@@ -67,6 +67,8 @@ def replay(
     if bool(paths) == bool(stream):
         raise BadInput("say either which files or which --stream")
     if stream:
+        if since is None:
+            raise BadInput("--stream needs --since: from when on, such as --since 2026-11-20T08:00Z")
         window = Window(
             stream, _time("--since", since), datetime.now(UTC) if until is None else _time("--until", until)
         )
@@ -180,9 +182,9 @@ def _by(counts: Counter[str]) -> str:
     return "".join(f"\n  {count} {name}" for name, count in sorted(counts.items(), key=lambda one: (-one[1], one[0])))
 
 
-def _time(option: str, text: str | None) -> datetime:
+def _time(option: str, text: str) -> datetime:
     try:
-        at = datetime.fromisoformat(text or "")
+        at = datetime.fromisoformat(text)
     except ValueError:
         raise BadInput(f"{option} must be an ISO 8601 time, such as 2026-11-20T08:00Z") from None
     return at if at.tzinfo else at.replace(tzinfo=UTC)

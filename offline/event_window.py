@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ssl
 import threading
 from collections.abc import Coroutine, Iterator
 from dataclasses import dataclass
@@ -13,11 +12,10 @@ from typing import Any, Self, TypeVar
 
 import nats.errors
 import nats.js.errors
-from nats.aio.client import Client
-from nats.aio.msg import Msg
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 from nats.js.client import JetStreamContext
 
+from bridge.client import StreamClient, StreamMsg, connect_options
 from bridge.settings import Settings, host_of
 from offline.event_archive import Recorded
 
@@ -56,7 +54,7 @@ class StreamWindow:
         self._loop = asyncio.new_event_loop()
         # In a thread of its own, so that the connection stays alive while somebody works on what was read.
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
-        self._client = Client()
+        self._client = StreamClient()
         self._subscription: JetStreamContext.PullSubscription | None = None
         self._consumer = ""
         self.pending = 0
@@ -87,30 +85,13 @@ class StreamWindow:
                 if at > self._window.until:
                     return
                 place = f"{self._window.stream}:{message.metadata.sequence.stream}"
-                yield Recorded(place, message.subject, message.data, at, message.headers or {})
+                yield Recorded(place, message.subject, message.data, at, message.carried)
                 left = message.metadata.num_pending
             if not messages:
                 return
 
     async def _open(self) -> None:
-        faults: list[Exception] = []
-
-        async def note(error: Exception) -> None:
-            faults.append(error)
-
-        try:
-            await self._client.connect(
-                list(self._settings.servers),
-                name="tips-replay",
-                connect_timeout=_CONNECT_SEC,
-                max_reconnect_attempts=2,
-                reconnect_time_wait=1,
-                error_cb=note,
-                **self._credentials(),
-            )
-        except (nats.errors.Error, OSError, ValueError) as error:
-            where = ", ".join(map(host_of, self._settings.servers))
-            raise WindowUnreadable(f"NATS at {where} cannot be reached: {faults[-1] if faults else error!r}") from None
+        await self._connect()
         stream, manager = self._window.stream, self._client.jsm()
         wanted = ConsumerConfig(
             name=f"replay-{self._client._nuid.next().decode()}",
@@ -129,14 +110,39 @@ class StreamWindow:
         except (nats.errors.Error, OSError, TimeoutError) as error:
             raise WindowUnreadable(f"the stream {stream} cannot be read: {error!r}") from None
 
-    async def _fetch(self) -> list[Msg]:
+    async def _connect(self) -> None:
+        """Connect to the first server that lets it."""
+        faults: list[str] = []
+        for server in self._settings.servers:
+            noted: list[Exception] = []
+
+            async def note(error: Exception, noted: list[Exception] = noted) -> None:
+                noted.append(error)
+
+            self._client = StreamClient()
+            try:
+                await self._client.connect(
+                    name="tips-replay",
+                    connect_timeout=_CONNECT_SEC,
+                    max_reconnect_attempts=2,
+                    reconnect_time_wait=1,
+                    error_cb=note,
+                    **connect_options(self._settings, server),
+                )
+                return
+            except (nats.errors.Error, OSError, ValueError) as error:
+                faults.append(f"NATS at {host_of(server)} cannot be reached: {noted[-1] if noted else error!r}")
+        raise WindowUnreadable("; ".join(faults))
+
+    async def _fetch(self) -> list[StreamMsg]:
         """Return the next messages, in order; none when there are no more."""
         if self._subscription is None:
             raise WindowUnreadable("the window is not open")
         try:
             for _ in range(_QUIET_FETCHES):
                 with contextlib.suppress(nats.errors.TimeoutError):
-                    return await self._subscription.fetch(_FETCH, timeout=_FETCH_SEC)
+                    brought = await self._subscription.fetch(_FETCH, timeout=_FETCH_SEC)
+                    return [one for one in brought if isinstance(one, StreamMsg)]
                 known = await self._client.jsm().consumer_info(self._window.stream, self._consumer)
                 if not known.num_pending:
                     return []
@@ -155,16 +161,6 @@ class StreamWindow:
         for task in rest:
             task.cancel()
         await asyncio.gather(*rest, return_exceptions=True)
-
-    def _credentials(self) -> dict[str, Any]:
-        settings = self._settings
-        options: dict[str, Any] = {"user_credentials": settings.creds, "nkeys_seed": settings.nkey_seed}
-        if settings.tls_ca or settings.tls_cert or any(one.startswith("tls:") for one in settings.servers):
-            context = ssl.create_default_context(cafile=settings.tls_ca)
-            if settings.tls_cert:
-                context.load_cert_chain(settings.tls_cert, settings.tls_key)
-            options["tls"] = context
-        return {name: value for name, value in options.items() if value is not None}
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()

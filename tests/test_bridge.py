@@ -278,7 +278,9 @@ def test_what_was_fetched_and_not_handed_over_is_given_back_at_once(server: Nats
     consume = Consume()
 
     async def run() -> None:
-        async with bridged(server.url, consume, batch_messages=10, batch_age_sec=60, ack_wait_sec=3600) as bridge:
+        # A server 2.9 may offer one of them to a request of which nobody hears any more, and again after this wait.
+        wait = 1 if nats_server_version(server.binary).startswith("2.9.") else 3600
+        async with bridged(server.url, consume, batch_messages=10, batch_age_sec=60, ack_wait_sec=wait) as bridge:
             await bridge.publish(b"a", b"b", b"c")
             await until(lambda: len(bridge.consumer._held) == 3)
             await bridge.consumer.stop(asyncio.get_running_loop().time() + 30)

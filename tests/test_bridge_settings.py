@@ -68,6 +68,9 @@ def test_every_variable_is_taken(tmp_path: Path) -> None:
     [
         ({"NATS_URL": "http://u:s3cret@host"}, "NATS_URL: its server 1 must be like nats://host:4222"),
         ({"NATS_URL": "nats://a,nats://u:s3cret@:99999"}, "NATS_URL: its server 2"),
+        ({"NATS_URL": "nats://u:12/s3cret@host"}, "user and password percent-encoded"),
+        ({"NATS_URL": "nats://u:12#s3cret@host"}, "NATS_URL: its server 1"),
+        ({"NATS_URL": "nats://u:12?s3cret@host"}, "NATS_URL: its server 1"),
         ({"NATS_DURABLE_PREFIX": "a.b"}, "NATS_DURABLE_PREFIX must be up to 64 letters, digits, - and _"),
         ({"NATS_CREDS": "/nowhere/creds"}, "NATS_CREDS must be a file that can be read"),
         ({"NATS_TLS_CERT": __file__}, "NATS_TLS_CERT and NATS_TLS_KEY must be set together"),

@@ -193,6 +193,12 @@ def test_a_bad_line_is_named_and_nothing_is_sent(
     assert handler.batches == []
 
 
+def test_headers_are_read_as_they_were_recorded(tmp_path: Path) -> None:
+    headers = {"one": "1", "several": ["1", "2"], "number": 3}
+    (record,) = read(archive(tmp_path / "a.jsonl", {"subject": "signals.x", "event": {}, "headers": headers}))
+    assert record.headers == {"one": "1", "several": ["1", "2"], "number": "3"}
+
+
 def test_a_damaged_archive_is_named(handler: HandlerClient, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = archive(tmp_path / "a.jsonl.gz", *({"subject": "signals.x", "event": {"n": n}} for n in range(50)))
     file.write_bytes(file.read_bytes()[:-20])
@@ -205,28 +211,35 @@ def test_a_damaged_archive_is_named(handler: HandlerClient, tmp_path: Path, caps
 
 
 @pytest.mark.parametrize(
-    "arguments",
+    ("arguments", "said"),
     [
-        [],
-        ["no such file"],
-        ["x.txt"],
-        ["events", "--stream", "signals"],
-        ["--stream", "signals"],
-        ["--stream", "signals", "--since", "yesterday"],
-        ["--stream", "signals", "--since", AT],
-        ["events", "--since", AT],
-        ["events", "--rate", "0"],
-        ["events", "--rate", "nan"],
-        ["events", "--batch", "0"],
+        ([], "either which files or which --stream"),
+        (["no such file.jsonl"], "no such file.jsonl: there is no such file or folder"),
+        (["x.txt"], "x.txt: there is no such file or folder"),
+        (["pyproject.toml"], "pyproject.toml: is none of .json, .jsonl, .jsonl.gz"),
+        (["events", "--stream", "signals"], "either which files or which --stream"),
+        (["--stream", "signals"], "--stream needs --since"),
+        (["--stream", "signals", "--since", "yesterday"], "--since must be an ISO 8601 time"),
+        (["--stream", "signals", "--since", AT], "no NATS server is named"),
+        (["events", "--since", AT], "go with --stream"),
+        (["events", "--rate", "0"], "--rate must be above 0"),
+        (["events", "--rate", "nan"], "--rate must be above 0"),
+        (["events", "--batch", "0"], "--batch"),
     ],
 )
 def test_what_makes_no_sense_is_refused(
-    handler: HandlerClient, capsys: pytest.CaptureFixture[str], arguments: list[str]
+    handler: HandlerClient,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    said: str,
 ) -> None:
+    monkeypatch.chdir(EVENTS.parent)
+    monkeypatch.delenv("NATS_URL", raising=False)
     code, _, err = run(capsys, *arguments)
     assert code == 2
     assert "Traceback" not in err
-    assert err
+    assert said in err
     assert handler.batches == []
 
 

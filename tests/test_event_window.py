@@ -17,6 +17,7 @@ from bridge.settings import Settings
 from devstack.nats import NatsServer, nats_server_version
 from offline import event_window
 from offline.event_window import StreamWindow, Window, WindowUnreadable
+from tests.bridge_process import publish_raw
 from tests.conftest import LoadedFunction
 from tests.requests import stats
 from tests.test_event_replay import HandlerClient, decide, feedback, handler, run
@@ -169,6 +170,32 @@ def test_a_bad_message_is_named_by_its_sequence(
     assert code == 1
     assert "done 1, failed 1" in out
     assert "  signals:2: failed 4 times" in out
+
+
+def test_a_message_with_broken_headers_is_replayed_like_any_other(
+    server: NatsServer,
+    stream: str,
+    handler: HandlerClient,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    blocks = [
+        b"XXXX\r\n\r\n",
+        b"\r\n\r\n",
+        b"NATS/1.0",
+        b"NATS/1.0 503 \xff\r\n\r\n",
+        b"NATS/1.0\r\nStatus: 409\r\n\r\n",
+    ]
+    odd = (b"signals.a\x0bb\xff", b"NATS/1.0\r\nM: one\r\nM: two\r\n\r\n", b"{}")
+    # The first of a fetch counts apart, and so does the last.
+    publish_raw(server.url, *((b"signals.tip.other", block, b"{}") for block in blocks), odd)
+    publish(server, other(1))
+    publish_raw(server.url, *((b"signals.tip.other", block, b"{}") for block in blocks))
+    code, out, err = run(capsys, "--stream", stream, "--since", "2020-01-01", "--nats-url", server.url)
+    assert (code, err) == (0, "")
+    assert out.splitlines()[0] == "read 12 events"
+    assert out.splitlines()[-1] == "done 12, failed 0"
+    (headers,) = [one.headers for batch in handler.batches for one in batch if "M" in one.headers]
+    assert headers == {"M": ["one", "two"]}
 
 
 def test_no_such_stream_and_no_server(
