@@ -159,6 +159,7 @@ def test_ratios_are_events_per_second_and_the_lesser_one_is_judged() -> None:
     assert [bar["met"] for bar in consume.bars(slower)] == [True, False]
 
 
+@pytest.mark.long
 def test_on_the_table_that_carries_it_out_each_side_teaches_everybody(measured_case: Case) -> None:
     events = max(SIZES)
     with moto_case(1, events, measured_case.transactions) as sides:
@@ -180,6 +181,7 @@ def revisions(endpoint: str) -> dict[str, int]:
     return {item["pk"]["S"]: int(item["rev"]["N"]) for item in items if item["sk"]["S"] == "L"}
 
 
+@pytest.mark.long
 def test_the_bridge_hands_over_all_messages_in_full_batches() -> None:
     measured = bridge_case.bridge(messages=450, runs=1)
     print("nats-server", measured["nats_server"])

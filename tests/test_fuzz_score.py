@@ -20,6 +20,7 @@ ROUTES = {
     "GET /stats/egreedy/{user_id}": {200},
     "GET /stats/egreedy/v2/{user_id}": {200},
     "GET /features/{user_id}": {200},
+    "GET /profile/{user_id}": {200},
     "GET /decisions/{decision_id}": {404},
     "POST /activate": {404},
     "POST /reset/{user_id}": {200},

@@ -286,7 +286,8 @@ def test_promote_refuses_what_is_not_released(tips: Tips, draft: Prompt) -> None
     assert tips.table.items() == []
 
 
-def test_promote_needs_the_table(capsys: pytest.CaptureFixture[str]) -> None:
+def test_promote_needs_the_table(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TABLE_DEADLINE_MS", "500")
     assert main(["prompts", "promote", "v2-mentor", *NOWHERE]) == 1
     assert capsys.readouterr().err.startswith("tips: the table ")
 
