@@ -28,9 +28,9 @@ demo: env ## watch simulated people being served and learned from, in under a mi
 dev: env ## keep the whole stack running on local ports, until Ctrl-C
 	@$(PYTHON) -m devstack
 
-# A file's tests stay in one process, so that what they build or start is there once. One process more than there are
-# cores, because many tests wait for a time-out.
-PARALLEL := -n $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1) --maxprocesses 8 --dist loadfile
+# A file's tests stay in one process, so that what they build or start is there once. Two processes more than there are
+# cores, because many tests wait for a time-out or for servers of their own.
+PARALLEL := -n $(shell expr $$(getconf _NPROCESSORS_ONLN) + 2) --maxprocesses 8 --dist loadfile
 
 test: env env-sam ## the tests; ARGS="-k word" is passed on to pytest
 	$(PYTHON) -m pytest $(PARALLEL) $(ARGS)

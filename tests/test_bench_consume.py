@@ -109,6 +109,7 @@ def test_another_batch_is_of_other_people_and_as_large() -> None:
     assert [len(text) for text in (one.items, *one.events)] == [len(text) for text in (other.items, *other.events)]
 
 
+@pytest.mark.long
 def test_a_failed_record_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     rules = table_answers()
     refused = [rule for rule in rules if rule.operation != "TransactWriteItems"]
