@@ -12,11 +12,11 @@ export PY ARCH
 export UV_PYTHON_DOWNLOADS := never# an interpreter is found, never fetched
 
 # The layer's package, and the repository itself for devstack and tests. Functions are loaded from their own folders.
-demo dev test test-build test-proxy ci-full bench: export PYTHONPATH := $(CURDIR)/layers/shared:$(CURDIR)
+demo dev test test-thorough test-build test-proxy ci-full bench: export PYTHONPATH := $(CURDIR)/layers/shared:$(CURDIR)
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help demo dev test test-build test-proxy ci-full bench lint check-contracts format validate build check-build \
+.PHONY: help demo dev test test-thorough test-build test-proxy ci-full bench lint check-contracts format validate build check-build \
     lock audit clean env env-sam env-bench env-proxy
 
 help: ## this list
@@ -28,12 +28,15 @@ demo: env ## watch simulated people being served and learned from, in under a mi
 dev: env ## keep the whole stack running on local ports, until Ctrl-C
 	@$(PYTHON) -m devstack
 
-# A file's tests stay in one process, so that what they build or start is there once. Two processes more than there are
-# cores, because many tests wait for a time-out or for servers of their own.
-PARALLEL := -n $(shell expr $$(getconf _NPROCESSORS_ONLN) + 2) --maxprocesses 8 --dist loadfile
+# A file's tests stay in one process, so that what they build or start is there once. One process more than there are
+# cores, because many tests wait for a time-out.
+PARALLEL := -n $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1) --maxprocesses 8 --dist loadfile
 
 test: env env-sam ## the tests; ARGS="-k word" is passed on to pytest
 	$(PYTHON) -m pytest $(PARALLEL) $(ARGS)
+
+test-thorough: env env-sam ## the tests of what every change can hardly break: all pages' commands, fuzzed routes, the bench
+	$(PYTHON) -m pytest $(PARALLEL) -m "thorough and not long" $(ARGS)
 
 test-build: env env-sam ## the tests of the built artifacts: they run alone, from bytecode, and fit
 	$(PYTHON) -m pytest -m "build and not long" $(ARGS)

@@ -22,6 +22,9 @@ from devstack.table import client
 from tips.ingest.records import parse_json, records_of
 
 
+pytestmark = pytest.mark.thorough
+
+
 @pytest.fixture(scope="module")
 def measured_case() -> Iterator[Case]:
     with case() as measured:

@@ -463,6 +463,7 @@ def of_no_time(text: str) -> list[str]:
     return [line.rstrip() for line in re.sub(r"\d{4}-\d\d-\d\dT[\d:.+]+", "(time)", text).splitlines()]
 
 
+@pytest.mark.thorough
 def test_the_page_shows_what_the_commands_print(
     consumed: Lambda, table: LocalTable, client: Table, fixed: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

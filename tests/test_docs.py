@@ -102,6 +102,7 @@ def of_no_time(text: str) -> list[str]:
     return [line.rstrip() for line in re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d UTC", "(time)", text).splitlines()]
 
 
+@pytest.mark.thorough
 def test_the_command_line_prints_what_operating_shows(table: LocalTable) -> None:
     """Its blocks are one session, from the first on a fresh table to the last."""
     blocks = _SESSION.findall((ROOT / "docs" / "operating.md").read_text())
@@ -116,6 +117,7 @@ def test_the_command_line_prints_what_operating_shows(table: LocalTable) -> None
         assert of_no_time(printed) == of_no_time(shown), commands
 
 
+@pytest.mark.thorough
 def test_events_are_replayed_as_their_page_says(stack: Stack, tmp_path: Path) -> None:
     with NatsServer() as nats_server:
         print("nats-server", nats_server_version(nats_server.binary))

@@ -9,6 +9,8 @@ from schemathesis import GenerationMode
 
 from tests.handler_adapter import fuzz, routes
 
+pytestmark = pytest.mark.thorough
+
 ROUTES = {
     "POST /score": {200, 422},
     "POST /score/egreedy": {200, 422},

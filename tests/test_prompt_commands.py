@@ -333,6 +333,7 @@ def without_later_versions(printed: str, page: str) -> str:
     return printed
 
 
+@pytest.mark.thorough
 def test_the_command_line_prints_what_the_page_shows(table: LocalTable) -> None:
     """Its blocks are one session, from the first on a fresh table to the last."""
     page = (ROOT / "docs" / "prompts.md").read_text()

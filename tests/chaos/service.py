@@ -138,7 +138,9 @@ class Service:
         misreported: float = 0.0,
     ) -> None:
         self._seed = seed
-        self._hot_sec = 2.3 * _TABLE_DEADLINE_MS / 1000 if refused else 0.0  # longer than all tries, of many and then of one
+        self._hot_sec = (
+            2.3 * _TABLE_DEADLINE_MS / 1000 if refused else 0.0
+        )  # longer than all tries, of many and then of one
         self._shares = {"refused": refused, "misreported": misreported}
         self._log = log
         self._environment = {**_ENVIRONMENT, "REWARD_WAIT": reward_wait}
