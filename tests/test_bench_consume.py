@@ -21,7 +21,6 @@ from bench.timing import Times
 from devstack.table import client
 from tips.ingest.records import parse_json, records_of
 
-
 pytestmark = pytest.mark.thorough
 
 

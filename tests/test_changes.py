@@ -391,6 +391,29 @@ def test_a_decision_that_is_named_and_not_remembered_is_not_replaced_by_features
     assert learning.read(client, "anna").schemas == {}
 
 
+def test_an_event_that_was_told_of_another_decision_is_a_duplicate_for_one_it_names(client: Table, table: Any) -> None:
+    first, second = (remember(client, "anna", past_us(3600 - n), [{"id": "a"}]) for n in range(2))
+    assert tell(client, Report("anna", first.decision_id, event_id="e", reward=0.5)) == [Outcome(True)]
+    counting = Counting(table)
+    other = reaction(second, 1.0, event_id="new")
+    again = Report("anna", second.decision_id, event_id="e", reward=1.0)
+    # The named decision does not know the event; its mark does, and keeps the transaction from being carried out.
+    assert carry_out(counting, [again, other], RULES, 8000) == [Outcome(False, "duplicate"), Outcome(True)]
+    assert counting.calls["transact_write_items"] == 2
+    assert learned(client, "anna") == (2, 1.5)
+
+
+def test_an_event_that_its_decision_has_forgotten_is_still_a_duplicate(client: Table) -> None:
+    (decision,) = decided(client, "anna", 1)
+    told = [
+        Report("anna", decision.decision_id, event_id=f"e{n}", reward=n / 100, occurred_at=past_us(900 - n))
+        for n in range(20)
+    ]
+    assert [one.applied for one in tell(client, *told)] == [True] * 20
+    assert tell(client, *told[:3]) == [Outcome(False, "duplicate")] * 3
+    assert learned(client, "anna") == (1, 0.19)
+
+
 def test_a_showing_and_its_reaction_may_have_one_event_id(client: Table) -> None:
     (decision,) = decided(client, "anna", 1)
     served = waits.Served("anna", decision.tip_id, past_us(20), decision.decision_id, "same")

@@ -121,10 +121,12 @@ def _carried_out(
     user_id = changes[0].user_id
     needs = list(_within(_TIPS_AT_ONCE, [change.needs(now_us) for change in changes]))
     unheard: list[Outcome | Exception] = []
+    again = False
 
     def attempt(bounded: Table, ambiguous: bool) -> list[Outcome | Exception]:
-        nonlocal unheard
-        person = Person(bounded, user_id, needs, rules, now_us)
+        nonlocal unheard, again
+        wanted, again = [one.with_mark() for one in needs] if again else needs, True
+        person = Person(bounded, user_id, wanted, rules, now_us)
         if person.erased:
             return [Outcome(False, "erased")] * len(needs)
         results: list[Outcome | Exception] = []

@@ -44,11 +44,19 @@ _READ_AT_ONCE = 100
 @dataclass(frozen=True, slots=True)
 class Needs:
     """What a change has to know: a decision by its id, or the newest that showed a tip (its id, and until when in
-    microseconds since 1970); other items of the person, by sort key."""
+    microseconds since 1970); other items of the person, by sort key.
+
+    mark: of an event that names its decision, which knows the events it was told of: the mark is read where there is no
+    such decision, or where a transaction has failed, because the mark was there all the same.
+    """
 
     decision_id: str | None = None
     shown_tip: tuple[str, int] | None = None
     items: tuple[str, ...] = ()
+    mark: str | None = None
+
+    def with_mark(self) -> Needs:
+        return self if self.mark is None else Needs(self.decision_id, self.shown_tip, (*self.items, self.mark))
 
 
 class Person:
@@ -88,8 +96,13 @@ class Person:
             return
         for tip in dict.fromkeys(one.shown_tip for one in needs if one.shown_tip is not None):
             self._newest[tip] = decisions.newest_that_showed(self._table, user_id, *tip)
-        self._load([(self._pk, keys.decision(one)) for one in self._newest.values() if one is not None])
+        found = [(self._pk, keys.decision(one)) for one in self._newest.values() if one is not None]
+        unknown = [one for one in needs if one.mark is not None and self._is_missing(one.decision_id)]
+        self._load([*found, *((self._pk, one.mark) for one in unknown if one.mark is not None)])
         self._load(self._generation_keys())
+
+    def _is_missing(self, decision_id: str | None) -> bool:
+        return decision_id is None or self._items.get((self._pk, keys.decision(decision_id))) is None
 
     def _load(self, wanted: Iterable[tuple[str, str]]) -> None:
         missing = [key for key in dict.fromkeys(wanted) if key not in self._items]
@@ -122,7 +135,7 @@ class Person:
 
     def told(self, sk: str) -> Mark | None:
         """Return the mark of an event; None when it was not told before."""
-        return self._marks.get(sk) or read_mark(self._items[self._pk, sk])
+        return self._marks.get(sk) or read_mark(self._items.get((self._pk, sk)))
 
     def decision(self, needs: Needs) -> RememberedDecision | None:
         """Return the decision that a change is about, as it is now; raises `DecisionUnreadable`."""
@@ -253,7 +266,7 @@ class Person:
         user_id = self.user_id
         writes = [part for parts in self._parts.values() for part in parts]
         for sk, mark in self._marks.items():
-            writes.append(mark_write(user_id, sk, read_mark(self._items[self._pk, sk]), mark, self.now_us))
+            writes.append(mark_write(user_id, sk, read_mark(self._items.get((self._pk, sk))), mark, self.now_us))
         for sk, attributes in self._advanced.items():
             writes.append(advanced_write(user_id, sk, self._items[self._pk, sk], self._clocks[sk], attributes))
         for version, amounts in self._prompt_counts.items():

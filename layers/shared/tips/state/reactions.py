@@ -60,8 +60,10 @@ class Report:
     def needs(self, now_us: int) -> Needs:
         if self.decision_id is None and self.tip_id is None:
             raise ValueError("a reaction needs a decision_id or a tip_id")
-        shown_tip = (self.tip_id, self._at_us(now_us)) if self.decision_id is None and self.tip_id else None
-        return Needs(self.decision_id, shown_tip, (keys.event(self._event_id),))
+        mark = keys.event(self._event_id)
+        if self.decision_id is not None:
+            return Needs(self.decision_id, mark=mark)
+        return Needs(None, (self.tip_id, self._at_us(now_us)) if self.tip_id else None, (mark,))
 
     def carry_out(self, person: Person) -> Outcome:
         """Raises `LearningUnreadable` and `DecisionUnreadable`."""
