@@ -17,11 +17,6 @@ _FETCHERS = {"bridge": "`python -m bridge`", "bare": "nats-py alone: fetch 100, 
 
 def markdown(result: dict[str, Any]) -> str:
     """Return all tables. result: what `bench.consume.consume` returned, or its JSON."""
-    bars = "; ".join(
-        f"{bar['asked']:g} times the floor at {bar['per_user']} events per user: {bar['reached']:.2f}, "
-        f"{'met' if bar['met'] else 'not met'}"
-        for bar in result["bars"]
-    )
     bridge = result["bridge"]
     versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
     return "\n\n".join(
@@ -35,7 +30,7 @@ def markdown(result: dict[str, Any]) -> str:
             "out the check of parameters; the barer one also leaves all but the mark out. "
             f"Median of {result['rounds']} rounds of {result['calls_per_round']} batches each in turn, with quartiles, "
             "all on one core; per core: by the processor time of the process and its threads. "
-            f"Asked of both, the clock and processor time, whichever is less: {bars}.",
+            f"Asked of both, the clock and processor time, whichever is less: {_bars(result['bars'])}.",
             _instant(result["instant"]),
             "### What they ask of the table, per event\n\n"
             "Write units: 2 for each KB begun of every item that a transaction writes.",
@@ -43,7 +38,8 @@ def markdown(result: dict[str, Any]) -> str:
             "### On a table that carries it out\n\n"
             "moto behind HTTP in another process, one request at a time, with decisions of its own for every batch of "
             f"{result['moto_events']} events; by the clock. "
-            f"Median of {result['moto_rounds']} rounds of one batch each in turn, with quartiles.",
+            f"Median of {result['moto_rounds']} rounds of one batch each in turn, with quartiles. "
+            f"Asked: {_bars(result['moto_bars'])}.",
             _moto(result["moto"]),
             "### What the bridge can bring\n\n"
             f"The real process, nats-server {bridge['nats_server']}, and an Invoke API that answers at once, each a "
@@ -53,6 +49,14 @@ def markdown(result: dict[str, Any]) -> str:
             _bridge(bridge["rows"]),
             f"{result['seconds']:.0f} s; {versions}.",
         )
+    )
+
+
+def _bars(bars: list[dict[str, Any]]) -> str:
+    return "; ".join(
+        f"{bar['asked']:g} times the floor at {bar['per_user']} events per user: {bar['reached']:.2f}, "
+        f"{'met' if bar['met'] else 'not met'}"
+        for bar in bars
     )
 
 
