@@ -63,6 +63,16 @@ bypass_for_loopback()
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # read when numpy is first imported
 
 
+def pytest_report_header() -> str:
+    from devstack.nats import NatsNotStarted, nats_server_binary, nats_server_version
+
+    try:
+        binary = nats_server_binary()
+    except NatsNotStarted as error:
+        return str(error)
+    return f"nats-server {nats_server_version(binary)}"
+
+
 @pytest.fixture(autouse=True)
 def _isolated_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     own = (
