@@ -93,7 +93,7 @@ _WITH_NATS = ("test_bridge", "test_chaos", "test_event_window", "test_event_repl
 
 @pytest.fixture(autouse=True)
 def _broken_connections_are_collected(request: pytest.FixtureRequest) -> Iterator[None]:
-    """A connection to NATS that broke, or was refused, is found unclosed when its loop is gone: here, not in a stranger.
+    """A connection to NATS that broke, or was refused, is found unclosed when its loop is gone: here, and not later.
 
     nats-py leaves the transport to the garbage collector, whose warning would fail whichever test runs then.
     """
