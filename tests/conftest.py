@@ -88,6 +88,12 @@ def _isolated_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, value)
 
 
+def pytest_collection_finish() -> None:
+    # What is loaded by now stays: no collection looks at it again, which makes all of them fast.
+    gc.collect()
+    gc.freeze()
+
+
 _WITH_NATS = ("test_bridge", "test_chaos", "test_event_window", "test_event_replay", "test_devstack_stack", "test_docs")
 
 
