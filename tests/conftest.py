@@ -88,23 +88,25 @@ def _isolated_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, value)
 
 
-def pytest_collection_finish() -> None:
-    # What is loaded by now stays: no collection looks at it again, which makes all of them fast.
-    gc.collect()
-    gc.freeze()
-
-
 _WITH_NATS = ("test_bridge", "test_chaos", "test_event_window", "test_event_replay", "test_devstack_stack", "test_docs")
+"""Modules with connections that break, or are refused: nats-py leaves their transports to the garbage collector."""
 
 
-@pytest.fixture(autouse=True)
+def _is_with_nats(module: Any) -> bool:
+    return str(module.__name__).rpartition(".")[2].startswith(_WITH_NATS)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if isinstance(item, pytest.Function) and _is_with_nats(item.module):
+            item.add_marker(pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"))
+
+
+@pytest.fixture(autouse=True, scope="module")
 def _broken_connections_are_collected(request: pytest.FixtureRequest) -> Iterator[None]:
-    """A connection to NATS that broke, or was refused, is found unclosed when its loop is gone: here, and not later.
-
-    nats-py leaves the transport to the garbage collector, whose warning would fail whichever test runs then.
-    """
+    """What such a module has left is collected before the next one, whose tests its warnings would fail."""
     yield
-    if request.module.__name__.rpartition(".")[2].startswith(_WITH_NATS):
+    if _is_with_nats(request.module):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ResourceWarning)
             gc.collect()

@@ -42,6 +42,7 @@ class InProcess:
         return answer.json
 
 
+@pytest.mark.thorough
 def test_populations_are_served_better_and_better(new_table: Any, load_function: Callable[..., Any]) -> None:
     every = []
     for seed in (1, 2, 3):

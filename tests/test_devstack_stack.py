@@ -89,7 +89,13 @@ def dev(**ports: int) -> subprocess.Popen[str]:
     )
 
 
-@pytest.mark.parametrize("stop", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.long)])
+@pytest.mark.parametrize(
+    "stop",
+    [
+        pytest.param(signal.SIGINT, marks=pytest.mark.thorough),
+        pytest.param(signal.SIGTERM, marks=pytest.mark.long),
+    ],
+)
 def test_the_command_prints_where_everything_is_and_stops_cleanly(stop: signal.Signals, http: httpx.Client) -> None:
     with dev() as process:
         assert process.stdout is not None
