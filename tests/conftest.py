@@ -99,7 +99,9 @@ def _is_with_nats(module: Any) -> bool:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if isinstance(item, pytest.Function) and _is_with_nats(item.module):
-            item.add_marker(pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"))
+            for left in ("<function StreamWriter.__del__", "<function _SelectorTransport.__del__", "<socket.socket"):
+                ignored = f"ignore:Exception ignored in. {left}:pytest.PytestUnraisableExceptionWarning"
+                item.add_marker(pytest.mark.filterwarnings(ignored))
 
 
 @pytest.fixture(autouse=True, scope="module")
