@@ -18,12 +18,14 @@ from devstack.events import envelope, jetstream_batch
 from tests.deciding import remember
 from tests.requests import score_request
 from tips.bandit.decision import Decision
-from tips.errors import DecisionUnreadable, LearningUnreadable, OutOfTime, TableUnavailable
+from tips.errors import ConditionNotMet, DecisionUnreadable, LearningUnreadable, OutOfTime, TableUnavailable
+from tips.features.profile_counters import CountedReaction
 from tips.ingest.process import process_batch
 from tips.ingest.records import records_of
 from tips.settings import Settings
 from tips.state import decisions, keys, learning, profiles, signals, waits
 from tips.state.changes import Change, Outcome, carry_out
+from tips.state.marks import Mark, mark_write
 from tips.state.reactions import Report
 from tips.state.table import Table, retrying
 from tips.state.teaching import LearningRules
@@ -365,6 +367,15 @@ def test_a_reaction_that_found_no_decision_is_learned_when_it_is_told_again_in_a
     assert tell(client, by_decision, by_decision, by_tip) == [Outcome(True), *[Outcome(False, "duplicate")] * 2]
     assert counted(client) == (1, 0)
     assert learned(client, "anna") == (1, 0.6)
+
+
+def test_a_mark_is_replaced_only_while_it_is_as_it_was_read(client: Table) -> None:
+    apart, sk, now_us = Mark(CountedReaction(20_000, 1, "done")), keys.event("e"), past_us(0)
+    for before, after in ((None, apart), (apart, Mark())):
+        client.transact([mark_write("anna", sk, before, after, now_us)])
+    for before in (None, apart):
+        with pytest.raises(ConditionNotMet):
+            client.transact([mark_write("anna", sk, before, Mark(), now_us)])
 
 
 def test_a_reaction_that_found_no_decision_is_learned_from_features_that_come_later(client: Table) -> None:
