@@ -14,7 +14,7 @@ from bench import __main__ as everything
 from bench import speed
 from bench.choosing import choosers
 from bench.instant_dynamodb import Exchange
-from bench.score_case import CANDIDATES, Case, case
+from bench.score_case import CANDIDATES, Case, case, usual
 from bench.speed_tables import markdown
 from bench.timing import Times, interleaved, ratio
 
@@ -33,7 +33,7 @@ def calls(case: Case, side: str) -> list[Exchange]:
 
 @pytest.mark.parametrize("side", ["floor", "bare"])
 def test_the_floor_makes_the_same_two_calls_of_the_same_size(measured_case: Case, side: str) -> None:
-    read, write = calls(measured_case, "score")
+    _, (read, write) = usual(measured_case.table, measured_case.score)
     floor_read, floor_write = calls(measured_case, side)
     assert (read.operation, write.operation) == ("BatchGetItem", "BatchWriteItem")
     assert (floor_read.operation, floor_write.operation) == ("BatchGetItem", "BatchWriteItem")
