@@ -6,6 +6,7 @@ python -m bench.instant_dynamodb < RULES.json: prints its port, then serves unti
 from __future__ import annotations
 
 import json
+import re
 import socket
 import subprocess
 import sys
@@ -13,22 +14,30 @@ import threading
 import urllib.request
 import zlib
 from collections import deque
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
 KEPT = 512
 """Exchanges that are remembered: of a batch that `consume` carries out, all."""
+_KEY = re.compile(rb'"pk":\s*\{"S":\s*"([^"]*)"\},\s*"sk":\s*\{"S":\s*"([^"]*)"\}')
+
+
+ITEMS = "$items"
 
 
 @dataclass(frozen=True)
 class Rule:
-    """How to answer one operation, if `containing` is in the request's body."""
+    """How to answer one operation, if `containing` is in the request's body.
+
+    items: by "pk sk", in DynamoDB's JSON; those that are asked for take the place of `ITEMS` in the answer.
+    """
 
     operation: str
     answer: str
     containing: str = ""
+    items: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -73,7 +82,9 @@ class InstantDynamoDB:
 
 class _Server:
     def __init__(self, rules: Sequence[Rule]) -> None:
-        self._rules = [(rule.operation.encode(), rule.containing.encode(), _http(rule.answer)) for rule in rules]
+        self._rules = [
+            (rule.operation.encode(), rule.containing.encode(), _http(rule.answer), _template(rule)) for rule in rules
+        ]
         self._exchanges: deque[Exchange] = deque(maxlen=KEPT)
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.port = self._listening.getsockname()[1]
@@ -98,8 +109,12 @@ class _Server:
             connection.sendall(self._answer(operation, body) if operation else self._report())
 
     def _answer(self, operation: bytes, body: bytes) -> bytes:
-        for known, containing, (head, answer) in self._rules:
+        for known, containing, (head, answer), template in self._rules:
             if known == operation and containing in body:
+                if template is not None:
+                    before, after, items = template
+                    asked = [items[key] for one in _KEY.findall(body) if (key := b" ".join(one)) in items]
+                    head, answer = _http_of(before + b",".join(asked) + after)
                 self._exchanges.append(Exchange(operation.decode(), len(body), len(answer), body.decode()))
                 return head + answer
         return b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"
@@ -110,9 +125,19 @@ class _Server:
         return head + body
 
 
+def _template(rule: Rule) -> tuple[bytes, bytes, dict[bytes, bytes]] | None:
+    if not rule.items:
+        return None
+    before, _, after = rule.answer.encode().partition(ITEMS.encode())
+    return before, after, {key.encode(): item.encode() for key, item in rule.items.items()}
+
+
 def _http(text: str) -> tuple[bytes, bytes]:
+    return _http_of(text.encode())
+
+
+def _http_of(body: bytes) -> tuple[bytes, bytes]:
     """Return an answer with the headers that DynamoDB sends."""
-    body = text.encode()
     headers = {
         "Server": "Server",
         "Date": "Fri, 20 Nov 2026 08:30:00 GMT",

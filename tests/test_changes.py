@@ -25,6 +25,7 @@ from tips.ingest.records import records_of
 from tips.settings import Settings
 from tips.state import decisions, keys, learning, profiles, signals, waits
 from tips.state.changes import Change, Outcome, carry_out
+from tips.state.erasure import erase
 from tips.state.marks import Mark, mark_write
 from tips.state.reactions import Report
 from tips.state.table import Table, retrying
@@ -296,6 +297,67 @@ def test_a_table_that_throttles_one_person_fails_only_their_records(client: Tabl
     # Both wait for their deadline at the same time, and the others not at all.
     assert time.monotonic() - started < 60
     assert all(learned(client, user) == (3, 1.5) for user in users if user not in refused)
+
+
+def of_several_people(client: Table) -> list[Report]:
+    only = [{"id": "a"}]
+    return [reaction(remember(client, f"user-{number}", past_us(60), only)) for number in range(12) for _ in range(3)]
+
+
+def test_several_people_are_read_at_once(client: Table, table: Any) -> None:
+    reports = of_several_people(client)
+    counting = Counting(table)
+    assert process_batch(counting, batch_of(*reports), RULES, 8000) == ["RewardApplied"] * 36
+    # Four keys of each person, and three decisions: 84 of the 100 that one read takes.
+    assert counting.calls == {"batch_get_item": 1, "transact_write_items": 12}
+    assert all(learned(client, f"user-{number}") == (3, 1.5) for number in range(12))
+
+
+def test_a_person_who_learned_since_all_were_read_is_read_again(client: Table, table: Any) -> None:
+    reports = of_several_people(client)
+    late = {report.user_id: reaction(remember(client, report.user_id, past_us(30), CANDIDATES)) for report in reports}
+
+    class Meanwhile(Counting):
+        def transact(self, writes: Any) -> None:
+            user = next(iter(next(iter(writes[0].values()))["Key"].values()))["S"].removeprefix("U#")
+            if other := late.pop(user, None):
+                assert carry_out(client, [other], RULES, 8000) == [Outcome(True)]
+            super().transact(writes)
+
+    counting = Meanwhile(table)
+    assert process_batch(counting, batch_of(*reports), RULES, 8000) == ["RewardApplied"] * 36
+    assert counting.calls == {"batch_get_item": 1 + 12, "transact_write_items": 24}
+    assert all(learned(client, f"user-{number}") == (4, 2.0) for number in range(12))
+
+
+def test_a_person_who_was_erased_since_all_were_read_stays_erased(client: Table, table: Any) -> None:
+    reports = of_several_people(client)
+
+    class Meanwhile(Counting):
+        def get_all(self, keys: Any) -> Any:
+            found = super().get_all(keys)
+            if self.calls["batch_get_item"] == 1:
+                erase(client, "user-5", 8000)
+            return found
+
+    results = process_batch(Meanwhile(table), batch_of(*reports), RULES, 8000)
+    outcomes = {report.user_id: result for report, result in zip(reports, results, strict=True)}
+    assert outcomes.pop("user-5") == "RewardNotApplied_erased"
+    assert set(outcomes.values()) == {"RewardApplied"}
+    assert not client.keys_of("U#user-5", limit=10)
+    assert not client.keys_of("G#user-5", limit=10)
+
+
+def test_a_read_of_several_people_that_fails_fails_nobody(client: Table, table: Any) -> None:
+    class Refusing(Counting):
+        def get_all(self, keys: Any) -> Any:
+            if len(keys) > 7:
+                raise TableUnavailable("the table is throttled")
+            return super().get_all(keys)
+
+    counting = Refusing(table)
+    assert process_batch(counting, batch_of(*of_several_people(client)), RULES, 8000) == ["RewardApplied"] * 36
+    assert counting.calls == {"batch_get_item": 12, "transact_write_items": 12}
 
 
 def test_no_person_is_begun_after_the_time_to_stop(client: Table) -> None:

@@ -6,6 +6,7 @@ import math
 from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
@@ -27,9 +28,10 @@ from tips.errors import BadRecord
 from tips.ingest.records import Record, parse_json
 from tips.ingest.stream import ended_wait
 from tips.state import reactions, signals, waits
-from tips.state.changes import Change, Outcome, carry_out
+from tips.state.changes import Change, Outcome, carry_out, read_ahead
 
 if TYPE_CHECKING:
+    from tips.state.person import Known
     from tips.state.table import Table
     from tips.state.teaching import LearningRules
 
@@ -62,8 +64,8 @@ def process_batch(
         else:
             people[change.user_id].append((place, change))
 
-    def carry_out_all(numbered: Sequence[tuple[int, Change]]) -> None:
-        outcomes = carry_out(table, [change for _, change in numbered], rules, deadline_ms, stop_at)
+    def carry_out_all(numbered: Sequence[tuple[int, Change]], known: Known | None = None) -> None:
+        outcomes = carry_out(table, [change for _, change in numbered], rules, deadline_ms, stop_at, known)
         for (place, change), outcome in zip(numbered, outcomes, strict=True):
             results[place] = outcome if isinstance(outcome, Exception) else _metric(change, outcome)
 
@@ -71,8 +73,9 @@ def process_batch(
         for numbered in people.values():
             carry_out_all(numbered)
     else:
+        known = read_ahead(table, [[change for _, change in numbered] for numbered in people.values()], stop_at)
         with ThreadPoolExecutor(min(PEOPLE_AT_ONCE, len(people))) as threads:
-            list(threads.map(carry_out_all, people.values()))
+            list(threads.map(partial(carry_out_all, known=known), people.values()))
     return results
 
 

@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Literal, Protocol
 
+from tips import telemetry
 from tips.errors import OutOfTime, TableUnavailable
-from tips.state.person import Needs, Person
+from tips.state.person import READ_AT_ONCE, Known, Needs, Person, keys_of
 from tips.state.table import retrying
 
 if TYPE_CHECKING:
-    from tips.state.table import Table
+    from tips.state.table import Item, Table
     from tips.state.teaching import LearningRules
 
 AT_ONCE = 40
@@ -76,10 +77,12 @@ def carry_out(
     rules: LearningRules,
     deadline_ms: float,
     stop_at: float = math.inf,
+    known: Known | None = None,
 ) -> list[Outcome | Exception]:
     """Carry out changes of one person, in their order. Returns for each what came of it, or why it failed.
 
     deadline_ms: of each transaction with its retries. stop_at: the time (of `time.monotonic`) after which none begins.
+    known: what `read_ahead` returned, for the first attempt.
     """
     now_us = time.time_ns() // 1000  # once: a retry must not mean another time, and so another decision
     results: list[Outcome | Exception] = []
@@ -89,7 +92,7 @@ def carry_out(
             return [*results, *[OutOfTime()] * len(rest)]
         some = rest[:at_once]
         try:
-            results += _carried_out(table, some, rules, now_us, deadline_ms)
+            results += _carried_out(table, some, rules, now_us, deadline_ms, known or {})
             at_once = min(4 * at_once, AT_ONCE)
         except Exception as fault:
             if len(some) > 1:
@@ -100,7 +103,29 @@ def carry_out(
                 return [*results, *[fault] * len(rest)]
             else:
                 results.append(fault)
+        known = None  # what was read ahead may be out of date by now
     return results
+
+
+def read_ahead(table: Table, people: Iterable[Sequence[Change]], stop_at: float = math.inf) -> Known:
+    """Return what the first attempts of several people will ask for, in as few requests as that takes.
+
+    It is no more than saved requests: at the first fault the rest is left to each person, where it fails nobody else.
+    """
+    now_us = time.time_ns() // 1000
+    wanted: list[tuple[str, str]] = []
+    for changes in people:
+        needs = [change.needs(now_us) for change in changes[:AT_ONCE]]
+        wanted += dict.fromkeys(keys_of(changes[0].user_id, needs))
+    bounded = table.until(stop_at)
+    known: dict[tuple[str, str], Item | None] = {}
+    try:
+        for start in range(0, len(wanted), READ_AT_ONCE):
+            some = wanted[start : start + READ_AT_ONCE]
+            known.update(zip(some, bounded.get_all(some), strict=True))
+    except TableUnavailable:
+        telemetry.count("ReadAheadFailed")
+    return known
 
 
 def carry_out_one(table: Table, change: Change, rules: LearningRules, deadline_ms: float) -> Outcome:
@@ -115,7 +140,7 @@ def carry_out_one(table: Table, change: Change, rules: LearningRules, deadline_m
 
 
 def _carried_out(
-    table: Table, changes: Sequence[Change], rules: LearningRules, now_us: int, deadline_ms: float
+    table: Table, changes: Sequence[Change], rules: LearningRules, now_us: int, deadline_ms: float, known: Known
 ) -> list[Outcome | Exception]:
     """Carry out the first of these changes, as many as fit into one read and one transaction."""
     user_id = changes[0].user_id
@@ -125,8 +150,11 @@ def _carried_out(
 
     def attempt(bounded: Table, ambiguous: bool) -> list[Outcome | Exception]:
         nonlocal unheard, again
-        wanted, again = [one.with_mark() for one in needs] if again else needs, True
-        person = Person(bounded, user_id, wanted, rules, now_us)
+        if again:
+            person = Person(bounded, user_id, [one.with_mark() for one in needs], rules, now_us)
+        else:
+            again = True
+            person = Person(bounded, user_id, needs, rules, now_us, known)
         if person.erased:
             return [Outcome(False, "erased")] * len(needs)
         results: list[Outcome | Exception] = []

@@ -10,7 +10,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 
 from tips.bandit.decision import Decision, Evaluation
 from tips.bandit.policy import Distribution
@@ -162,7 +162,7 @@ def _flat_features(rows: Sequence[Mapping[str, float | bool]]) -> tuple[dict[str
 
 
 class _Candidates(Sequence[dict[str, Any]]):
-    """Inverse of `_columns` and `_flat_features`: each is put together when it is asked for, as few ever are."""
+    """Inverse of `_columns` and `_flat_features`: each is put together when it is first asked for, as few ever are."""
 
     def __init__(self, document: Mapping[str, Any], values: NDArray[np.float64]) -> None:
         self._columns: dict[str, list[Any]] = document["candidates"]
@@ -170,6 +170,7 @@ class _Candidates(Sequence[dict[str, Any]]):
         shapes: list[list[int]] = document["shapes"]
         self._shapes = [shapes[shape] for shape in document["shape"]]
         self._values = values
+        self._made: dict[int, dict[str, Any]] = {}
         if any(len(column) != len(self._shapes) for column in self._columns.values()):
             raise ValueError("candidates of unequal columns")
 
@@ -183,6 +184,11 @@ class _Candidates(Sequence[dict[str, Any]]):
     def __getitem__(self, index: int | slice) -> dict[str, Any] | list[dict[str, Any]]:
         if isinstance(index, slice):
             return [self[place] for place in range(*index.indices(len(self)))]
+        if index not in self._made:
+            self._made[index] = self._make(index)
+        return self._made[index]
+
+    def _make(self, index: int) -> dict[str, Any]:
         shape = self._shapes[index]  # raises beyond the end
         given = {name: column[index] for name, column in self._columns.items() if column[index] is not None}
         start = sum(map(len, self._shapes[: index % len(self)]))
@@ -201,7 +207,7 @@ def _unpack_document(data: bytes) -> tuple[dict[str, Any], NDArray[np.float64]]:
         raise ValueError("a decision of unknown format")
     plain = zlib.decompress(data[1:])
     end = 4 + int.from_bytes(plain[:4], "little")
-    return json.loads(plain[4:end]), unpack_floats(plain[end:])
+    return from_json(plain[4:end]), unpack_floats(plain[end:])
 
 
 def read_decision(item: Item) -> RememberedDecision:

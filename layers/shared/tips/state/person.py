@@ -7,7 +7,7 @@ once, on condition that nobody has written it since it was read: all of them tak
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +38,12 @@ _MOST_WRITES = 7
 """Of one change: a decision, its wait, two that follow from a showing, an event's mark, a version's counts, an item."""
 _SHARED_WRITES = 4
 """Learning, that of prompt versions, the profile's counts, the condition that the person was not erased."""
-_READ_AT_ONCE = 100
+READ_AT_ONCE = 100
+"""Keys of one read, as DynamoDB counts."""
+
+Known = Mapping[tuple[str, str], "Item | None"]
+"""Items by key, None for one that is not there."""
+_NOTHING: Known = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,18 +64,37 @@ class Needs:
         return self if self.mark is None else Needs(self.decision_id, self.shown_tip, (*self.items, self.mark))
 
 
+def keys_of(user_id: str, needs: Sequence[Needs]) -> list[tuple[str, str]]:
+    """Return the keys that are read first: what is shared by all changes of a person, and what each names itself."""
+    own = [sk for one in needs for sk in one.items]
+    own += [keys.decision(one.decision_id) for one in needs if one.decision_id is not None]
+    shared = (keys.tombstone(user_id), keys.learning(user_id), keys.arms(user_id), keys.profile(user_id))
+    pk = keys.user(user_id)
+    return [*shared, *((pk, sk) for sk in own)]
+
+
 class Person:
     """What the table holds of a person, as far as `needs` ask for it, and what changes make of it.
 
-    now_us: the time of the call, which all its attempts share. Raises `TableUnavailable`.
+    now_us: the time of the call, which all its attempts share. known: what was read a moment ago, of whomever.
+    Raises `TableUnavailable`.
     """
 
-    def __init__(self, table: Table, user_id: str, needs: Sequence[Needs], rules: LearningRules, now_us: int) -> None:
+    def __init__(
+        self,
+        table: Table,
+        user_id: str,
+        needs: Sequence[Needs],
+        rules: LearningRules,
+        now_us: int,
+        known: Known = _NOTHING,
+    ) -> None:
         self.user_id = user_id
         self.rules = rules
         self.now_us = now_us
         self._table = table
         self._items: dict[tuple[str, str], Item | None] = {}
+        self._known = known
         self._newest: dict[tuple[str, int], str | None] = {}
         self._decisions: dict[str, tuple[RememberedDecision, RememberedDecision]] = {}
         self._marks: dict[str, Mark] = {}
@@ -87,15 +111,11 @@ class Person:
             self._profile = self._profile_before = profiles.read_profile(self._items[keys.profile(user_id)])
 
     def _read(self, needs: Sequence[Needs]) -> None:
-        user_id = self.user_id
-        own = [sk for one in needs for sk in one.items]
-        own += [keys.decision(one.decision_id) for one in needs if one.decision_id is not None]
-        shared = (keys.tombstone(user_id), keys.learning(user_id), keys.arms(user_id), keys.profile(user_id))
-        self._load([*shared, *((self._pk, sk) for sk in own)])
+        self._load(keys_of(self.user_id, needs))
         if self.erased:
             return
         for tip in dict.fromkeys(one.shown_tip for one in needs if one.shown_tip is not None):
-            self._newest[tip] = decisions.newest_that_showed(self._table, user_id, *tip)
+            self._newest[tip] = decisions.newest_that_showed(self._table, self.user_id, *tip)
         found = [(self._pk, keys.decision(one)) for one in self._newest.values() if one is not None]
         unknown = [one for one in needs if one.mark is not None and self._is_missing(one.decision_id)]
         self._load([*found, *((self._pk, one.mark) for one in unknown if one.mark is not None)])
@@ -105,9 +125,14 @@ class Person:
         return decision_id is None or self._items.get((self._pk, keys.decision(decision_id))) is None
 
     def _load(self, wanted: Iterable[tuple[str, str]]) -> None:
-        missing = [key for key in dict.fromkeys(wanted) if key not in self._items]
-        for start in range(0, len(missing), _READ_AT_ONCE):
-            some = missing[start : start + _READ_AT_ONCE]
+        missing = []
+        for key in dict.fromkeys(wanted):
+            if key in self._known:
+                self._items[key] = self._known[key]
+            elif key not in self._items:
+                missing.append(key)
+        for start in range(0, len(missing), READ_AT_ONCE):
+            some = missing[start : start + READ_AT_ONCE]
             self._items.update(zip(some, self._table.get_all(some), strict=True))
 
     def _generation_keys(self) -> Iterable[tuple[str, str]]:

@@ -15,6 +15,7 @@ from botocore.session import Session
 
 from tips import __version__, telemetry
 from tips.errors import ConditionNotMet, TableUnavailable, WriteConflict
+from tips.state.wire import write_and_read_plainly
 
 if TYPE_CHECKING:
     from tips.settings import Settings
@@ -57,6 +58,7 @@ class Table:
                 user_agent=f"oo-tips/{__version__}",  # its own is put together anew for every call
             ),
         )
+        write_and_read_plainly(self._client)
 
     def until(self, deadline: float) -> Self:
         """Return the same table, on which no call begins after `deadline` (of `time.monotonic`)."""
