@@ -52,17 +52,17 @@ def rows(times: Mapping[str, Times], costs: Mapping[str, Cost], events: int = EV
     return found
 
 
-def at_once(*, rounds: int, per_round: int) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
-    """Return the rows on a table that answers at once, and the floor's transactions."""
+def at_once(*, rounds: int, per_round: int) -> tuple[list[dict[str, Any]], Mapping[int, Sequence[str]]]:
+    """Return the rows on a table that answers at once, and the transactions by events per user."""
     with case() as measured:
         sides: dict[str, Callable[[], Any]] = {name_of(size): measured.consume[size] for size in SIZES}
         sides |= {"floor": measured.floor, "bare": measured.bare, "marks": measured.marks}
         with on_one_core():
             times = interleaved(sides, rounds=rounds, per_round=per_round, all_threads=True)
-        return rows(times, measured.costs), tuple(measured.transactions)
+        return rows(times, measured.costs), measured.transactions
 
 
-def carried_out(transactions: Sequence[str], *, rounds: int, events: int) -> list[dict[str, Any]]:
+def carried_out(transactions: Mapping[int, Sequence[str]], *, rounds: int, events: int) -> list[dict[str, Any]]:
     """Return the rows on a table that carries out what it is asked to."""
     with moto_case(rounds + 1, events, transactions) as sides:
         return rows(interleaved(sides, rounds=rounds, per_round=1, all_threads=True), {}, events)

@@ -32,7 +32,8 @@ class Cost:
 class Case:
     """consume: a batch through the handler, by events per user; floor, bare, marks: as many events without it.
 
-    transactions: those of `floor`, DynamoDB's JSON, in the order of `people(1)`; costs: by the name of the side.
+    transactions: by events per user, DynamoDB's JSON, in the order of `people(size)`; those for 1 are the floor's.
+    costs: by the name of the side.
     """
 
     table: InstantDynamoDB
@@ -40,7 +41,7 @@ class Case:
     floor: Callable[[], None]
     bare: Callable[[], None]
     marks: Callable[[], None]
-    transactions: Sequence[str]
+    transactions: Mapping[int, Sequence[str]]
     costs: Mapping[str, Cost]
 
 
@@ -58,21 +59,20 @@ def case() -> Iterator[Case]:
     with InstantDynamoDB(table_answers()) as table, environment(table.endpoint):
         handler = consume_handler()
         costs: dict[str, Cost] = {}
-        transactions: list[str] = []
+        transactions: dict[int, list[str]] = {}
         for size in SIZES:
             table.exchanges()
             handler(batch(people(size)))
             exchanges = table.exchanges()
             costs[name_of(size)] = cost(exchanges, people(size))
             _check(costs[name_of(size)], exchanges, size)
-            if size == 1:
-                written = [one.body for one in exchanges if one.operation == "TransactWriteItems"]
-                transactions = sorted(written, key=_person)
-        marks = [_mark_alone(one) for one in transactions]
+            written = [one.body for one in exchanges if one.operation == "TransactWriteItems"]
+            transactions[size] = sorted(written, key=_person)
+        marks = [_mark_alone(one) for one in transactions[1]]
         sides = {}
         for name, written, config in (
-            ("floor", transactions, Config()),
-            ("bare", transactions, as_ours()),
+            ("floor", transactions[1], Config()),
+            ("bare", transactions[1], as_ours()),
             ("marks", marks, as_ours()),
         ):
             sides[name] = floor(table.endpoint, written, config)

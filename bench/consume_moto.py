@@ -8,8 +8,9 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -40,30 +41,39 @@ def moto_table() -> Iterator[str]:
 
 
 @contextmanager
-def moto_case(calls: int, events: int, transactions: Sequence[str]) -> Iterator[dict[str, Callable[[], None]]]:
+def moto_case(
+    calls: int, events: int, transactions: Mapping[int, Sequence[str]]
+) -> Iterator[dict[str, Callable[[], None]]]:
     """Yield the sides by name; each may be called so often, every time with `events` reactions of other people.
 
-    transactions: those of the floor, one for each of the people whose batches hold one event of each.
+    transactions: by events per user, one for each of the people whose batches hold so many of each. Those for 1 are the
+    floor's; the others, prebuilt as well, show how much of `consume` is the table's own.
     """
     with moto_table() as endpoint, environment(endpoint):
         handler = consume_handler()
         dynamodb = client(endpoint, Config(read_timeout=60))
-        sides = {}
-        for place, size in enumerate(SIZES):
-            serials = range(1 + place * calls, 1 + (place + 1) * calls)
-            of_call = [[one.another(serial) for one in people(size)[: events // size]] for serial in serials]
-            for known in of_call:
-                _put(dynamodb, known)
-            sides[f"consume{size}"] = _consuming(handler, [batch(known) for known in of_call])
-        serials = range(1 + len(SIZES) * calls, 1 + (len(SIZES) + 1) * calls)
-        for serial in serials:
-            _put(dynamodb, [one.another(serial) for one in people(1)[:events]])
-        writes = [
-            floor(endpoint, [renamed(one, serial) for one in transactions[:events]], Config(read_timeout=60))
-            for serial in serials
-        ]
-        sides["floor"] = _in_turn(writes)
+        serials = count(1)
+
+        def others(size: int) -> list[Person]:
+            serial = next(serials)
+            known = [one.another(serial) for one in people(size)[: events // size]]
+            _put(dynamodb, known)
+            return known
+
+        def prebuilt(size: int) -> Callable[[], None]:
+            known = others(size)
+            written = [_of(one, person) for one, person in zip(transactions[size], known, strict=False)]
+            return floor(endpoint, written, Config(read_timeout=60))
+
+        sides = {f"consume{size}": _consuming(handler, [batch(others(size)) for _ in range(calls)]) for size in SIZES}
+        sides["floor"] = _in_turn([prebuilt(1) for _ in range(calls)])
+        sides |= {f"prebuilt{size}": _in_turn([prebuilt(size) for _ in range(calls)]) for size in SIZES[1:]}
         yield sides
+
+
+def _of(transaction: str, person: Person) -> str:
+    """Return a transaction of the first people as that of another, equally placed."""
+    return renamed(transaction, int(person.user_id.split("_")[1]))
 
 
 def _put(dynamodb: Any, known: Sequence[Person]) -> None:

@@ -10,6 +10,8 @@ _SIDES = {
     "consume25": "`consume`, 25 events per user",
     "floor": "floor: a transaction per event",
     "bare": "bare: the same with our clients' settings",
+    "prebuilt5": "of `consume`, 5 events per user, the transactions alone, prebuilt",
+    "prebuilt25": "of `consume`, 25 events per user, the transactions alone, prebuilt",
     "marks": "barer: of each transaction the mark alone",
 }
 _FETCHERS = {"bridge": "`python -m bridge`", "bare": "nats-py alone: fetch 100, ack"}
@@ -39,7 +41,8 @@ def markdown(result: dict[str, Any]) -> str:
             "moto behind HTTP in another process, one request at a time, with decisions of its own for every batch of "
             f"{result['moto_events']} events; by the clock. "
             f"Median of {result['moto_rounds']} rounds of one batch each in turn, with quartiles. "
-            f"Asked: {_bars(result['moto_bars'])}.",
+            f"Asked: {_bars(result['moto_bars'])}. moto takes its time for each item, so that a transaction of many is "
+            "not much faster there: the last rows say how many times the floor the table itself would let through.",
             _moto(result["moto"]),
             "### What the bridge can bring\n\n"
             f"The real process, nats-server {bridge['nats_server']}, and an Invoke API that answers at once, each a "

@@ -173,8 +173,8 @@ def test_on_the_table_that_carries_it_out_each_side_teaches_everybody(measured_c
             call()
         after = revisions(endpoint)
     moved = Counter(after[user] - before[user] for user in before)
-    # The people of `consume` at 1, 5 and 25 and those of the floor, each of whom had one, five or 25 lessons.
-    assert moved == {1: 2 * events, 5: events // 5, 25: events // 25}
+    # The people of `consume` and those of the prebuilt transactions, who had one, five or 25 lessons each.
+    assert moved == {1: 2 * events, 5: 2 * events // 5, 25: 2 * events // 25}
 
 
 def revisions(endpoint: str) -> dict[str, int]:
@@ -205,7 +205,7 @@ def test_a_quick_run_reports_all_that_the_tables_need(tmp_path: Path, capsys: py
     result = json.loads(out.read_text())
     sides = [*(f"consume{size}" for size in SIZES), "floor", "bare", "marks"]
     assert [row["name"] for row in result["instant"]] == sides
-    assert [row["name"] for row in result["moto"]] == sides[:-2]
+    assert [row["name"] for row in result["moto"]] == [*sides[:-2], "prebuilt5", "prebuilt25"]
     for row in (*result["instant"], *result["moto"]):
         assert row["per_sec"] > 0
         assert 0 < row["low"] <= row["ratio"] <= row["high"]
