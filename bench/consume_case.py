@@ -10,11 +10,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from botocore.config import Config
-
 from bench.consume_people import EVENTS, SIZES, Person, batch, people
 from bench.instant_dynamodb import ITEMS, Exchange, InstantDynamoDB, Rule
-from bench.score_case import TABLE, arguments, as_ours, client, environment, load_function
+from bench.score_case import TABLE, arguments, client, environment, load_function, our_client
 from devstack.events import LambdaContext
 
 Handler = Callable[[dict[str, Any]], None]
@@ -70,12 +68,12 @@ def case() -> Iterator[Case]:
             transactions[size] = sorted(written, key=_person)
         marks = [_mark_alone(one) for one in transactions[1]]
         sides = {}
-        for name, written, config in (
-            ("floor", transactions[1], Config()),
-            ("bare", transactions[1], as_ours()),
-            ("marks", marks, as_ours()),
+        for name, written, dynamodb in (
+            ("floor", transactions[1], client(table.endpoint)),
+            ("bare", transactions[1], our_client(table.endpoint)),
+            ("marks", marks, our_client(table.endpoint)),
         ):
-            sides[name] = floor(table.endpoint, written, config)
+            sides[name] = floor(dynamodb, written)
             sides[name]()
             costs[name] = cost(table.exchanges(), people(1))
         batches = {size: batch(people(size)) for size in SIZES}
@@ -103,9 +101,8 @@ def _calling(handler: Handler, event: dict[str, Any]) -> Callable[[], None]:
     return lambda: handler(event)
 
 
-def floor(endpoint: str, transactions: Sequence[str], config: Config) -> Callable[[], None]:
-    """Return what makes each transaction in one call by a client with these settings; all arguments are prebuilt."""
-    dynamodb = client(endpoint, config)
+def floor(dynamodb: Any, transactions: Sequence[str]) -> Callable[[], None]:
+    """Return what makes each transaction in one call by this client; all arguments are prebuilt."""
     prebuilt = [arguments(json.loads(one)) for one in transactions]
 
     def write() -> None:

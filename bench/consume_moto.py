@@ -63,7 +63,7 @@ def moto_case(
         def prebuilt(size: int) -> Callable[[], None]:
             known = others(size)
             written = [_of(one, person) for one, person in zip(transactions[size], known, strict=False)]
-            return floor(endpoint, written, Config(read_timeout=60))
+            return floor(dynamodb, written)
 
         sides = {f"consume{size}": _consuming(handler, [batch(others(size)) for _ in range(calls)]) for size in SIZES}
         sides["floor"] = _in_turn([prebuilt(1) for _ in range(calls)])

@@ -9,7 +9,7 @@ _SIDES = {
     "consume5": "`consume`, 5 events per user",
     "consume25": "`consume`, 25 events per user",
     "floor": "floor: a transaction per event",
-    "bare": "bare: the same with our clients' settings",
+    "bare": "bare: the same by clients like ours",
     "prebuilt5": "of `consume`, 5 events per user, the transactions alone, prebuilt",
     "prebuilt25": "of `consume`, 25 events per user, the transactions alone, prebuilt",
     "marks": "barer: of each transaction the mark alone",
@@ -28,8 +28,9 @@ def markdown(result: dict[str, Any]) -> str:
             f"Every event is a reaction to a decision among {result['candidates']} candidates, as configured by "
             "default. The floor makes one botocore call per event, as botocore comes: the conditional transaction by "
             "which `consume` learns from a single event (mark, decision, learning, profile), prebuilt; it reads and "
-            "computes nothing, and one call follows the other. The bare one has our clients' settings, which leave "
-            "out the check of parameters; the barer one also leaves all but the mark out. "
+            "computes nothing, and one call follows the other. The bare one's clients are like ours, which leave "
+            "out the check of parameters and botocore's copying of values; the barer one also leaves all but the mark "
+            "out. "
             f"Median of {result['rounds']} rounds of {result['calls_per_round']} batches each in turn, with quartiles, "
             "all on one core; per core: by the processor time of the process and its threads. "
             f"Asked of both, the clock and processor time, whichever is less: {_bars(result['bars'])}.",

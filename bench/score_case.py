@@ -161,7 +161,7 @@ class Case:
     """Handlers that make the same two calls for the same event.
 
     The floor does nothing else: FastAPI, Mangum and botocore as they come. The bare one is spared what we spare
-    ourselves: its answer is bytes already, and its clients have our settings.
+    ourselves: its answer is bytes already, and its clients are like ours.
     """
 
     table: InstantDynamoDB
@@ -217,11 +217,10 @@ def floor_app(
 ) -> Callable[[Any, Any], Any]:
     """Return FastAPI behind Mangum that reads its body as JSON, repeats the two calls and gives a prebuilt answer.
 
-    answer: a dictionary, which FastAPI writes as it writes every answer, or the bytes themselves; then the clients have
-    the settings of ours, else botocore's own. Their arguments are prebuilt, too.
+    answer: a dictionary, which FastAPI writes as it writes every answer, or the bytes themselves; then the clients are
+    like ours, else as botocore makes them. Their arguments are prebuilt, too.
     """
-    config = as_ours() if isinstance(answer, bytes) else Config()
-    reads, writes = (client(endpoint, config) for _ in range(2))
+    reads, writes = (our_client(endpoint) if isinstance(answer, bytes) else client(endpoint) for _ in range(2))
     read, write = (arguments(json.loads(one.body)) for one in exchanges)
     app = FastAPI(openapi_url=None)
 
@@ -234,22 +233,14 @@ def floor_app(
     return Mangum(app, lifespan="off")
 
 
-def client(endpoint: str, config: Config) -> Any:
+def client(endpoint: str, config: Config | None = None) -> Any:
+    """Return a client as botocore makes it."""
     return Session().create_client("dynamodb", region_name=REGION, endpoint_url=endpoint, config=config)
 
 
-def as_ours() -> Config:
-    """Return the settings that `tips.state.table` gives its clients."""
-    client: Any = Table(Settings(dynamodb_endpoint="http://127.0.0.1:1"), float(BUDGET_MS))._client
-    config: Any = client.meta.config
-    return Config(
-        connect_timeout=config.connect_timeout,
-        read_timeout=config.read_timeout,
-        retries={"total_max_attempts": 1},
-        parameter_validation=config.parameter_validation,
-        tcp_keepalive=config.tcp_keepalive,
-        user_agent=config.user_agent,
-    )
+def our_client(endpoint: str) -> Any:
+    """Return a client as `tips.state.table` makes it."""
+    return Table(Settings(dynamodb_endpoint=endpoint, region=REGION), float(BUDGET_MS))._client
 
 
 def arguments(body: Any) -> Any:

@@ -13,8 +13,8 @@ def markdown(result: dict[str, Any]) -> str:
         (
             f"### The whole warm `/score` handler, {result['candidates']} candidates\n\n"
             "Over a floor: FastAPI, Mangum and botocore as they come, with the same two DynamoDB calls and the same "
-            "answer size and no logic. The last column is over a bare one, which sends prebuilt bytes and has our "
-            f"clients' settings. Median of {size}, with quartiles. "
+            "answer size and no logic. The last column is over a bare one, which sends prebuilt bytes by "
+            f"clients like ours. Median of {size}, with quartiles. "
             f"At most {bar['ratio']} is asked: {'met' if bar['met'] else 'not met'}.",
             _handler(result["handler"]),
             f"### Choosing: from features to a distribution over {result['candidates']} candidates\n\n"

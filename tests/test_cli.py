@@ -354,6 +354,7 @@ def test_a_wrong_call_says_how_to_call(tips: Tips, arguments: list[str]) -> None
 # The launcher
 
 
+@pytest.mark.thorough
 def test_the_launcher_works_from_anywhere(tmp_path: Path, table: LocalTable) -> None:
     launcher = ROOT / ".venv" / "bin" / "tips"
     link = tmp_path / "link"

@@ -85,6 +85,7 @@ def test_requests_at_the_same_time_run_in_instances_of_their_own(tiny_function: 
     assert max(one["start"], other["start"]) < min(one["end"], other["end"])
 
 
+@pytest.mark.thorough
 def test_at_the_limit_requests_wait_and_at_last_are_refused(tiny_function: Tiny) -> None:
     with running(tiny_function(CODE, timeout=3), limit=1) as call, ThreadPoolExecutor(4) as executor:
         call()

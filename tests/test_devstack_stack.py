@@ -122,6 +122,7 @@ def test_the_command_prints_where_everything_is_and_stops_cleanly(stop: signal.S
         assert "Traceback" not in rest
 
 
+@pytest.mark.thorough
 def test_the_command_says_which_port_is_taken() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -133,6 +134,7 @@ def test_the_command_says_which_port_is_taken() -> None:
     assert "Traceback" not in output
 
 
+@pytest.mark.thorough
 def test_a_proxy_is_not_asked_for_what_is_on_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("NO_PROXY", "no_proxy"):
         monkeypatch.delenv(name, raising=False)

@@ -31,6 +31,7 @@ def put(table: Any, item: Key, value: int) -> None:
     table.client.put_item(TableName=table.name, Item={**item, "v": {"N": str(value)}})
 
 
+@pytest.mark.thorough
 def test_a_version_check_never_loses_an_update(table: Any) -> None:
     put(table, key("U#1"), 0)
     tries = 25
@@ -249,6 +250,7 @@ def test_the_table_is_the_one_of_the_template(table: Any) -> None:
     assert backups["PointInTimeRecoveryDescription"]["PointInTimeRecoveryStatus"] == "ENABLED"
 
 
+@pytest.mark.thorough
 def test_what_is_overwritten_is_forgotten(table: Any) -> None:
     item = key("U#forgotten")
     for value in range(3):

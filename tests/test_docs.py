@@ -45,6 +45,7 @@ def shape(value: Any) -> Any:
     return [shape(item) for item in value] if isinstance(value, list) else type(value)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("command", "answer"), examples(), ids=range(len(examples())))
 def test_a_curl_answers_as_printed(stack: Stack, command: str, answer: str) -> None:
     for port, url in ((8001, stack.score_url), (8002, stack.generate_url), (3001, stack.invoke_url)):

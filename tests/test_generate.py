@@ -424,6 +424,7 @@ def test_wrong_method_or_path(generate: LoadedFunction, method: str, path: str, 
 # Import, events, the whole contract
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("on_lambda", [False, True])
 def test_litellm_is_imported_when_it_is_needed(on_lambda: bool) -> None:
     code = """
@@ -458,6 +459,7 @@ def test_there_are_ready_events() -> None:
     assert events() == ["generate.json", "generate_mentor.json", "generate_without_context.json"]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("route", "mode"),
     [

@@ -494,6 +494,7 @@ def test_a_forward_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPa
     assert len(proxy.received) == 2
 
 
+@pytest.mark.thorough
 def test_no_env_file_is_read_and_an_odd_answer_is_quoted_nowhere() -> None:
     """LiteLLM would take keys from any `.env` above its folder; pydantic would warn of the answer, with its text."""
     body = json.dumps({"choices": [{"index": 0, "message": {"role": "assistant", "content": [{"text": "secret"}]}}]})

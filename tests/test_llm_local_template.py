@@ -190,6 +190,7 @@ def test_an_impossible_age_is_cut_to_ten_years() -> None:
     assert tip["rationale"] == "Overdue, open for 3650 days."
 
 
+@pytest.mark.thorough
 @given(
     st.dictionaries(st.sampled_from(["tasks", "snippets", "part_of_day", "hour_of_day", "n"]), json_values),
     st.sampled_from(VERSIONS),
