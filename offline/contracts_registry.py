@@ -1,6 +1,7 @@
 """The entries of a TypeScript feature registry: `{name, dtype, ttlSec, description, compute, invalidatedBy}`.
 
-They are found from what the file exports, or registers in a call: an array, an object of entries, one call per entry.
+They are found from what the file exports, or registers in a call: an array, an object or a Map of entries, one call per
+entry, static fields of a class.
 What belongs to that and cannot be read is a problem, never left out.
 """
 
@@ -81,10 +82,10 @@ def _roots(source: Source, notes: list[Problem]) -> list[Node]:
 def _exported(source: Source, statement: Node, notes: list[Problem]) -> list[Node]:
     declared = statement.child_by_field_name("declaration")
     if declared is not None:
-        return _values(declared)
+        return _values(declared) + _static_fields(declared)
     value = statement.child_by_field_name("value")
     if value is not None:
-        return [value]
+        return _static_fields(value) or [value]
     if any(one.type == "type" for one in statement.children):
         return []
     origin = statement.child_by_field_name("source")
@@ -108,6 +109,15 @@ def _values(declaration: Node) -> list[Node]:
         return []
     found = [one.child_by_field_name("value") for one in parts(declaration)]
     return [one for one in found if one is not None]
+
+
+def _static_fields(declaration: Node) -> list[Node]:
+    """Return the values of a class's static fields."""
+    if declaration.type not in ("class_declaration", "abstract_class_declaration", "class"):
+        return []
+    fields = [one for one in parts(child(declaration, "body")) if one.type == "public_field_definition"]
+    static = [one for one in fields if any(part.type == "static" for part in one.children)]
+    return [value for one in static if (value := one.child_by_field_name("value")) is not None]
 
 
 @dataclass
@@ -140,6 +150,8 @@ class _Search:
                 return self._explore_object(value)
             case "array":
                 return self._explore_all([(one, None) for one in parts(value)], least=_Holds.ENTRY)
+            case "new_expression" if text(child(value, "constructor")) in ("Map", "ReadonlyMap"):
+                return self._explore_map(value)
             case "call_expression" | "new_expression":
                 return self._explore_call(value)
             case "arrow_function" | "function_expression" | "method_definition" | "class" | "enum_declaration":
@@ -200,6 +212,31 @@ class _Search:
             problem = self.source.problem(node, f"{shortened(node)} cannot be read as an entry: {error.reason}")
         self.problems[problem] = None
 
+    def _explore_map(self, node: Node) -> _Holds:
+        """Collect from the pairs that a Map is made of; what is set later are calls of their own."""
+        arguments = node.child_by_field_name("arguments")
+        given = [] if arguments is None else parts(arguments)
+        if not given:
+            return _Holds.NOTHING
+        try:
+            pairs = self.source.resolve(given[0])
+        except NotEvaluable:
+            pairs = given[0]
+        if pairs.type != "array":
+            return self.explore(given[0])
+        nodes: list[tuple[Node, str | None]] = []
+        for one in parts(pairs):
+            pair = parts(one) if one.type == "array" else []
+            nodes.append((pair[1], self._text(pair[0])) if len(pair) == 2 else (one, None))
+        return self._explore_all(nodes, least=_Holds.ENTRY)
+
+    def _text(self, node: Node) -> str | None:
+        try:
+            value = self.source.evaluate(node)
+        except NotEvaluable:
+            return None
+        return value if isinstance(value, str) else None
+
     def _explore_call(self, node: Node) -> _Holds:
         """Collect from what a call is given: it defines that, or passes it on."""
         called = node.child_by_field_name("function")
@@ -211,7 +248,10 @@ class _Search:
             else:
                 self._doubt(receiver, node)  # FEATURES.filter(...)
         arguments = node.child_by_field_name("arguments")
-        given = [] if arguments is None else [self.explore(one) for one in parts(arguments)]
+        values = [] if arguments is None else parts(arguments)
+        if len(values) == 2 and called is not None and text(called).endswith(".set"):
+            return self.explore(values[1], self._text(values[0]))  # of a Map
+        given = [self.explore(one) for one in values]
         if any(given) and not (len(given) == 1 and given[0] is _Holds.ENTRY):
             return _Holds.ENTRIES
         return max(holds, *given) if given else holds

@@ -18,6 +18,7 @@ ANSWERS = {
     "nonsense": (200, "<html>not DynamoDB</html>"),
     "empty": (200, ""),
     "list": (200, "[1, 2]"),
+    "somebody else's": (200, json.dumps({"message": "welcome", "__type": "ThrottlingException"})),
     "misshapen": (
         200,
         json.dumps(dict.fromkeys(("Item", "Items", "Responses", "UnprocessedItems", "ItemCollectionMetrics"), 5)),

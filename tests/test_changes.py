@@ -9,6 +9,8 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -24,7 +26,7 @@ from tips.ingest.process import process_batch
 from tips.ingest.records import records_of
 from tips.settings import Settings
 from tips.state import decisions, keys, learning, profiles, signals, waits
-from tips.state.changes import Change, Outcome, carry_out
+from tips.state.changes import AT_ONCE, Change, Outcome, carry_out
 from tips.state.erasure import erase
 from tips.state.marks import Mark, mark_write
 from tips.state.reactions import Report
@@ -360,10 +362,56 @@ def test_a_read_of_several_people_that_fails_fails_nobody(client: Table, table: 
     assert counting.calls == {"batch_get_item": 12, "transact_write_items": 12}
 
 
+def test_a_person_who_cannot_be_read_fails_alone(client: Table, table: Any) -> None:
+    reports = of_several_people(client)
+    client.put({"pk": {"S": "U#user-5"}, "sk": {"S": "L"}, "ttl": {"S": "soon"}})
+    results = process_batch(client, batch_of(*reports), RULES, 8000)
+    for report, result in zip(reports, results, strict=True):
+        assert isinstance(result, KeyError) == (report.user_id == "user-5"), (report.user_id, result)
+    assert all(learned(client, f"user-{number}") == (3, 1.5) for number in range(12) if number != 5)
+
+
+def test_of_many_changes_the_first_are_read_ahead_and_the_rest_as_they_are_by_then(client: Table, table: Any) -> None:
+    only = [{"id": "a"}]
+    reports = [reaction(remember(client, user, past_us(60), only)) for user in ("anna", "ben") for _ in range(80)]
+    counting = Counting(table)
+    assert process_batch(counting, batch_of(*reports), RULES, 8000) == ["RewardApplied"] * len(reports)
+    # Of each person 4 keys and as many decisions as are tried at once, in one request; then one for each transaction.
+    assert AT_ONCE < 48
+    assert counting.calls == {"batch_get_item": 1 + 2, "transact_write_items": 2 * 2}
+    assert all(learned(client, user) == (80, 40.0) for user in ("anna", "ben"))
+
+
+def test_what_learning_was_before_a_reset_is_not_what_a_tip_is_looked_for_with(client: Table, table: Any) -> None:
+    others = of_several_people(client)
+    remember(client, "anna", past_us(60), [{"id": "a"}])
+
+    class Meanwhile(Counting):
+        def get_all(self, keys: Any) -> Any:
+            found = super().get_all(keys)
+            if self.calls["batch_get_item"] == 1:
+                learning.reset(client, "anna", 8000)
+                decisions.remember(client, replace(remember(client, "anna", past_us(0), [{"id": "a"}]), epoch=1))
+                time.sleep(0.002)  # of an id, the millisecond is known
+            return found
+
+    # By a clock that is ahead: it counts as told when it arrives.
+    occurred_at = (datetime.now(UTC) + timedelta(minutes=1)).isoformat()
+    told = envelope({"user_id": "anna", "tip_id": "a", "reward": 1.0}, occurred_at=occurred_at)
+    batch = [*batch_of(*others), *records_of(jetstream_batch([("signals.tip.reward_failed", told)]))]
+    results = process_batch(Meanwhile(table), batch, RULES, 8000)
+    assert results == ["RewardApplied"] * len(batch)
+    assert learned(client, "anna") == (1, 1.0)
+
+
 def test_no_person_is_begun_after_the_time_to_stop(client: Table) -> None:
     reports = [reaction(remember(client, f"user-{number}", past_us(60), [{"id": "a"}])) for number in range(3)]
+    sent: list[str] = []
+    connection: Any = client._client
+    connection.meta.events.register("before-send.dynamodb", lambda request, **_: sent.append(request.url))
     results = process_batch(client, batch_of(*reports), RULES, 8000, stop_at=time.monotonic() - 1)
     assert all(isinstance(one, OutOfTime) for one in results)
+    assert not sent
     assert all(learning.read(client, one.user_id).schemas == {} for one in reports)
     assert process_batch(client, batch_of(*reports), RULES, 8000, math.inf) == ["RewardApplied"] * 3
 

@@ -171,6 +171,9 @@ def test_what_is_sent_is_what_is_signed() -> None:
         b'{"UnprocessedItems": "x"}',
         b'{"Item": {"pk": {"B": "no base64!"}}}',
         b"\xff",
+        b'{"message": "welcome"}',
+        b'{"ResponseMetadata": {"RequestId": "forged"}}',
+        b'{"Item": {"pk": {"S": "a"}}, "Items": [], "Responses": {}, "UnprocessedItems": {}, "Other": 1}',
     ],
 )
 def test_what_is_not_dynamodb_s_is_left_to_botocore(answer: bytes) -> None:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 AT_ONCE = 40
 """Changes in one read, which takes 100 keys."""
+_TIPS_AT_ONCE = 8
+"""Tips whose decisions are looked for in one read; each is a query."""
 
 Reason = Literal[
     "duplicate",
@@ -35,10 +37,6 @@ Reason = Literal[
     "out_of_date",
     "erased",
 ]
-
-
-_TIPS_AT_ONCE = 8
-"""Tips whose decisions are looked for in one read; each is a query."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,21 +108,24 @@ def carry_out(
 def read_ahead(table: Table, people: Iterable[Sequence[Change]], stop_at: float = math.inf) -> Known:
     """Return what the first attempts of several people will ask for, in as few requests as that takes.
 
-    It is no more than saved requests: at the first fault the rest is left to each person, where it fails nobody else.
+    It is no more than saved requests: at the first fault, whatever it is, the rest is left to each person, where it
+    fails nobody else.
     """
     now_us = time.time_ns() // 1000
     wanted: list[tuple[str, str]] = []
     for changes in people:
         needs = [change.needs(now_us) for change in changes[:AT_ONCE]]
-        wanted += dict.fromkeys(keys_of(changes[0].user_id, needs))
+        # A decision that is looked for by its tip is found later, and may be of a later epoch than what is read now.
+        if all(one.shown_tip is None for one in needs):
+            wanted += dict.fromkeys(keys_of(changes[0].user_id, needs))
     bounded = table.until(stop_at)
     known: dict[tuple[str, str], Item | None] = {}
     try:
         for start in range(0, len(wanted), READ_AT_ONCE):
             some = wanted[start : start + READ_AT_ONCE]
             known.update(zip(some, bounded.get_all(some), strict=True))
-    except TableUnavailable:
-        telemetry.count("ReadAheadFailed")
+    except Exception as fault:
+        telemetry.logger.warning("read ahead failed", extra={"fault": type(fault).__name__})
     return known
 
 

@@ -76,8 +76,8 @@ def keys_of(user_id: str, needs: Sequence[Needs]) -> list[tuple[str, str]]:
 class Person:
     """What the table holds of a person, as far as `needs` ask for it, and what changes make of it.
 
-    now_us: the time of the call, which all its attempts share. known: what was read a moment ago, of whomever.
-    Raises `TableUnavailable`.
+    now_us: the time of the call, which all its attempts share. known: what was read before, of whomever. It
+    may have changed since, as all that is read here: every item is written on a condition. Raises `TableUnavailable`.
     """
 
     def __init__(

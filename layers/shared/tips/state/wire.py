@@ -25,17 +25,17 @@ def _with_bytes(found: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-_encode = json.JSONEncoder(default=_base64_text, ensure_ascii=False, separators=(",", ":")).encode
+_encode = json.JSONEncoder(default=_base64_text, separators=(",", ":")).encode
 _decode = json.JSONDecoder(object_hook=_with_bytes).decode
 
 
 def write_and_read_plainly(client: BaseClient) -> None:
     """Have a DynamoDB client send arguments as they are and return answers as they came, binary values as bytes.
 
-    What `Table` sends and reads is DynamoDB's own JSON already. botocore would copy it value by value in both
-    directions, and search every write of a transaction for a table's ARN: a fifth of all that `consume` does for an
-    event. Its events leave both out; signing, sending and errors stay botocore's. A transaction has no token by which
-    DynamoDB would know it again: `Table` sends each once.
+    What `Table` sends and reads is DynamoDB's own JSON already, without sets. botocore would copy it value by value in
+    both directions, and search every write of a transaction for a table's ARN: a fifth of all that `consume` does for
+    an event. Its events leave both out; signing, sending and errors stay botocore's. A transaction has no token by
+    which DynamoDB would know it again: `Table` sends each once.
     """
     events: Any = client.meta.events
     events.register("provide-client-params.dynamodb", _take_arguments)
@@ -53,21 +53,24 @@ def _give_body(params: dict[str, Any], context: dict[str, Any], **_: Any) -> Non
     params["body"] = context.pop(_BODY)
 
 
-def _read_answer(response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: Any) -> None:
-    """Take the body over; a fault, and what is not DynamoDB's at all, are left to botocore."""
+def _read_answer(
+    response_dict: dict[str, Any], customized_response_dict: dict[str, Any], operation_model: Any, **_: Any
+) -> None:
+    """Take the body over; a fault, and what has not the shape of DynamoDB's, are left to botocore."""
     if response_dict["status_code"] != 200:
         return
     try:
         answer = _decode(response_dict["body"].decode())
     except ValueError:
         return
-    if isinstance(answer, dict) and all(_SHAPES.get(name, _is_anything)(value) for name, value in answer.items()):
-        customized_response_dict.update(answer)
+    if not isinstance(answer, dict):
+        return
+    # Other members say nothing, as with botocore: by those of the operation `Table` knows whose answer it is.
+    members = operation_model.output_shape.members
+    known = {name: value for name, value in answer.items() if name in members}
+    if all(_SHAPES[name](value) for name, value in known.items() if name in _SHAPES):
+        customized_response_dict.update(known)
         response_dict["body"] = b"{}"
-
-
-def _is_anything(_: object) -> bool:
-    return True
 
 
 def _is_object(value: object) -> bool:
@@ -87,7 +90,9 @@ def _are_items_of_tables(value: object) -> bool:
 
 
 _SHAPES = {
+    "Attributes": _is_item,
     "Item": _is_item,
+    "ItemCollectionMetrics": _is_object,
     "Items": _are_items,
     "LastEvaluatedKey": _is_item,
     "Responses": _are_items_of_tables,
