@@ -30,11 +30,10 @@ class SourceUnreadable(Exception):
 class NotEvaluable(Exception):
     """An expression's value cannot be told from this file alone."""
 
-    def __init__(self, node: Node, reason: str, *, imported: bool = False) -> None:
+    def __init__(self, node: Node, reason: str) -> None:
         super().__init__(reason)
         self.node = node
         self.reason = reason
-        self.imported = imported
 
 
 def parts(node: Node) -> list[Node]:

@@ -86,6 +86,8 @@ def failed_identifiers(answer: bytes, sent: Collection[str]) -> frozenset[str]:
         identifiers = [one["itemIdentifier"] for one in failures]
     except (ValueError, KeyError, TypeError, RecursionError):
         raise HandoverFailed("consume's answer is no partial batch response") from None
+    if not isinstance(failures, list):  # an empty object or text holds no failures, and no answer
+        raise HandoverFailed("consume's answer is no partial batch response")
     if not all(isinstance(one, str) and one in sent for one in identifiers):
         raise HandoverFailed("consume's answer names a record that was not sent")
     return frozenset(identifiers)
