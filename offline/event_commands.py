@@ -30,7 +30,7 @@ from tips.state.teaching import LearningRules
 
 _TIMEOUT_MS = 5000.0
 _MOST_SHOWN = 20
-"""Failures and people in a summary; there may be thousands."""
+"""Failures, and rows of a table, in a summary; there may be thousands."""
 
 
 def replay(
@@ -157,21 +157,52 @@ def _told(settings: Settings, events: Iterable[Recorded]) -> bool:
         outcome = f"{one.outcome}: {one.detail}" if one.detail else one.outcome
         print("  ".join(part for part in (one.place, one.subject, one.user_id, outcome) if part))
     print(f"dry run of {_counted(run.outcomes.total(), 'event')}, nothing was written{_by(run.outcomes)}")
-    movements = run.movements()
-    if movements:
-        rows = [
+    _changes(run)
+    return failed
+
+
+def _changes(run: DryRun) -> None:
+    """Say what all events together would change, in all and of each person."""
+    written = run.written()
+    total = sum(written.values(), Counter[str]())
+    if not total:
+        print("nothing would change")
+        return
+    people = sorted(user_id for user_id in written if user_id is not None)
+    of = f", for {len(people)} {'person' if len(people) == 1 else 'people'}" if people else ""
+    print(f"{_counted(total.total(), 'item')} would change{of}{_by(total)}")
+    _table(
+        ["user", "features", "pulls", "cumulative reward"],
+        [
             [
                 one.user_id,
                 one.schema,
                 f"{one.pulls[0]} -> {one.pulls[1]}",
                 f"{one.reward[0]:.6g} -> {one.reward[1]:.6g}",
             ]
-            for one in movements[:_MOST_SHOWN]
-        ]
-        print(aligned([["user", "features", "pulls", "cumulative reward"], *rows]))
-        if len(movements) > _MOST_SHOWN:
-            print(f"and {len(movements) - _MOST_SHOWN} more")
-    return failed
+            for one in run.movements()
+        ],
+    )
+    _table(
+        ["user", "profile feature", "value"],
+        [[one.user_id, one.name, f"{_value(one.before)} -> {_value(one.after)}"] for one in run.features()],
+    )
+    _table(
+        ["user", "items"],
+        [[one, ", ".join(f"{count} {kind}" for kind, count in sorted(written[one].items()))] for one in people],
+    )
+
+
+def _table(header: list[str], rows: list[list[str]]) -> None:
+    """Print rows under their header, and no more than can be read."""
+    if rows:
+        print(aligned([header, *rows[:_MOST_SHOWN]]))
+    if len(rows) > _MOST_SHOWN:
+        print(f"and {len(rows) - _MOST_SHOWN} more")
+
+
+def _value(feature: float | None) -> str:
+    return "not known" if feature is None else f"{round(feature, 6):.15g}"
 
 
 def _counted(number: int, noun: str) -> str:

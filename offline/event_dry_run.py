@@ -2,45 +2,66 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import time
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from offline.event_archive import Recorded
-from offline.event_overlay import OverlayTable
+from offline.event_overlay import Key, OverlayTable
 from offline.event_sending import ORIGIN, TOO_LARGE
 from tips.errors import BadRecord, DecisionUnreadable, LearningUnreadable, TableUnavailable
 from tips.ingest.handover import MAX_BATCH_BYTES, Message, batch_event
+from tips.ingest.letters import letter_of
 from tips.ingest.process import change_of, process_batch
 from tips.ingest.records import Record, records_of
-from tips.state import keys
+from tips.state import dead_letters, keys
 from tips.state.decision_codec import read_decision
-from tips.state.learning import read_learning
+from tips.state.learning import pack_statistics, read_learning
+from tips.state.profiles import read_profile
 
 if TYPE_CHECKING:
     from tips.state.table import Item, Table
     from tips.state.teaching import LearningRules
 
+Changes = dict[Key, tuple["Item | None", "Item | None"]]
+"""Items by key, before and after; None: not there."""
 _DEADLINE_MS = 10_000.0
 """Of one event: people run commands from anywhere, over slow lines."""
 _NOT_APPLIED = "RewardNotApplied_"
 BAD = "bad record"
 FAILURE = "failure"
+NOTHING_NEW = "nothing new"
+COUNTED = "counted in the profile"
 _OUTCOMES = {
     "TipServed": "tip shown",
-    "TipServedNoChange": "nothing new",
+    "TipServedNoChange": NOTHING_NEW,
     "EventUnknownSubject": "other event",
-    "TaskSynced": "other event",
-    "TokenExpired": "other event",
-    "TaskSyncedOutOfDate": "nothing new",
-    "TokenExpiredOutOfDate": "nothing new",
+    "TaskSynced": "remembered",
+    "TokenExpired": "remembered",
+    "TaskSyncedOutOfDate": NOTHING_NEW,
+    "TokenExpiredOutOfDate": NOTHING_NEW,
 }
+_ITEMS = {
+    ("U", "L"): "learning",
+    ("U", "D"): "decision",
+    ("U", "W"): "reward wait",
+    ("U", "E"): "event mark",
+    ("U", "S"): "source",
+    ("G", "A"): "learning of prompts",
+    ("G", "P"): "profile",
+    ("G", "X"): "shown text",
+    ("C", "PROMPTS"): "prompt counts",
+    ("C", "SHOWN"): "prompt showing",
+    ("C", "DLQ"): "note of a bad record",
+}
+"""Names of what events write: in a person's partitions by the sort key's first part, in shared ones by their own."""
 
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What one event would do. detail: what it would teach, or why it could not be read."""
+    """What one event would do. detail: what it would teach, that it counts all the same, or why it cannot be read."""
 
     place: str
     subject: str
@@ -61,6 +82,16 @@ class Movement:
     schema: str
     pulls: tuple[int, int]
     reward: tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureChange:
+    """A stored profile feature of a person, before and after; None: not known."""
+
+    user_id: str
+    name: str
+    before: float | None
+    after: float | None
 
 
 @dataclass
@@ -85,23 +116,70 @@ class DryRun:
         # As consume would read it.
         (record,) = records_of(batch_event(ORIGIN, ORIGIN, [message]))
         result = _processed(self.table, record, self.rules)
-        lessons = [_lesson(key, *change) for key, change in self.table.last_changes().items()]
+        if isinstance(result, BadRecord):
+            dead_letters.note(self.table, letter_of(record, result.reason), _DEADLINE_MS)
+        changes = _different(self.table.last_changes())
+        lessons = [_lesson(key, *change) for key, change in changes.items()]
         outcome, detail = _told(result, [one for one in lessons if one is not None])
+        if not detail and any(sk == keys.PROFILE for _, sk in changes):
+            outcome, detail = (COUNTED, "") if outcome == NOTHING_NEW else (outcome, COUNTED)
         return Prediction(event.place, event.subject, _user_of(record), outcome, detail)
 
     def movements(self) -> list[Movement]:
         """Return what all events so far would make of what is learned, for each person and schema that moved."""
         found = []
-        for (pk, sk), (before, after) in self.table.changes().items():
-            if sk != keys.LEARNING:
+        for key, (before, after) in _different(self.table.changes()).items():
+            if key[1] not in (keys.LEARNING, keys.ARMS):
                 continue
             there, here = read_learning(before).schemas, read_learning(after).schemas
             for digest, one in here.items():
                 old, new = there.get(digest), one.statistics
+                # With prompt versions' learning lies the line on preferences, which may be all that changes.
+                if old is not None and pack_statistics(old) == pack_statistics(one):
+                    continue
                 pulls = (0 if old is None else old.statistics.pulls, new.pulls)
                 reward = (0.0 if old is None else old.statistics.cumulative_reward, new.cumulative_reward)
-                found.append(Movement(pk.removeprefix(keys.user("")), one.schema_name, pulls, reward))
+                found.append(Movement(str(_place(key)[0]), one.schema_name, pulls, reward))
         return sorted(found, key=lambda one: (one.user_id, one.schema))
+
+    def features(self) -> list[FeatureChange]:
+        """Return the profile features that all events so far would change, for each person."""
+        found = []
+        for key, items in self.table.changes().items():
+            if key[1] != keys.PROFILE:
+                continue
+            before, after = (read_profile(_live(item)).features() for item in items)
+            for name in sorted({*before, *after}):
+                values = [None if one is None else one.value for one in (before.get(name), after.get(name))]
+                if values[0] != values[1]:
+                    found.append(FeatureChange(str(_place(key)[0]), name, values[0], values[1]))
+        return sorted(found, key=lambda one: (one.user_id, one.name))
+
+    def written(self) -> dict[str | None, Counter[str]]:
+        """Return how many items of which kind all events so far would change: of each person, and of nobody (None)."""
+        found: defaultdict[str | None, Counter[str]] = defaultdict(Counter)
+        for key in _different(self.table.changes()):
+            user_id, kind = _place(key)
+            found[user_id][kind] += 1
+        return dict(found)
+
+
+def _different(changes: Changes) -> Changes:
+    """Return the changes without those that leave an item as it was."""
+    return {key: (before, after) for key, (before, after) in changes.items() if before != after}
+
+
+def _place(key: Key) -> tuple[str | None, str]:
+    """Return whose an item is, None for nobody's, and its kind."""
+    role, _, of = key[0].partition("#")
+    shared = role == "C"
+    kind = _ITEMS.get((role, (of if shared else key[1]).partition("#")[0]), "other item")
+    return (None if shared else of), kind
+
+
+def _live(item: Item | None) -> Item | None:
+    """Return the item as readers see it, who do not see one that has expired."""
+    return None if item is None or ("ttl" in item and int(item["ttl"]["N"]) <= time.time()) else item
 
 
 def _processed(table: Table, record: Record, rules: LearningRules) -> str | Exception:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import random
 import time
+from collections import Counter
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ import pytest
 
 from offline import event_dry_run
 from offline.event_archive import Recorded
-from offline.event_dry_run import DryRun
+from offline.event_dry_run import COUNTED, DryRun
 from offline.event_expressions import UnknownExpression, holds, updated
 from offline.event_overlay import OverlayTable
 from offline.event_sending import Report, send
@@ -21,9 +23,14 @@ from tests.conftest import LoadedFunction, LocalTable
 from tests.deciding import remember
 from tests.requests import connect, stats
 from tests.test_event_replay import EVENTS, HandlerClient, archive, decide, envelope, feedback, handler, run
+from tests.test_prompt_arms import written as written_tip
 from tips.errors import ConditionNotMet
 from tips.settings import Settings
 from tips.state import keys
+from tips.state.generations import generation_item
+from tips.state.learning import read_learning
+from tips.state.profiles import read_profile
+from tips.state.table import Table
 from tips.state.teaching import LearningRules
 
 __all__ = ["handler"]
@@ -93,12 +100,12 @@ def test_each_outcome_is_told_and_nothing_is_written(
         "duplicate",
         f"revised: 0.6 -> 0.1, decision {first['decision_id']}",
         "superseded",
-        "unknown decision",
+        "unknown decision: counted in the profile",
         f"learned: 0.6, decision {second['decision_id']}",
         "bad record: payload.action: Input should be 'done', 'dismiss', 'snooze', 'helpful' or 'not_helpful'",
         "other event",
         "bad record: subject: is under neither signals. nor feedback.",
-        "tip shown",
+        "tip shown: counted in the profile",
         "nothing new",
         "tip not shown",
     ]
@@ -106,9 +113,22 @@ def test_each_outcome_is_told_and_nothing_is_written(
     assert lines[12] == "dry run of 12 events, nothing was written"
     assert "  2 learned" in lines
     assert "  2 bad record" in lines
-    assert [line.split() for line in lines[-2:]] == [
-        ["user", "features", "pulls", "cumulative", "reward"],
-        ["anna", "crossed-v3", "0", "->", "2", "0", "->", "0.7"],
+    there = lines.index("13 items would change, for 1 person")
+    of_no_hour = [" ".join(line.split()) for line in lines[there + 1 :] if "  preferred_hour  " not in line]
+    assert of_no_hour == [
+        "6 event mark",
+        "3 decision",
+        "2 note of a bad record",
+        "1 learning",
+        "1 profile",
+        "user features pulls cumulative reward",
+        "anna crossed-v3 0 -> 2 0 -> 0.7",
+        "user profile feature value",
+        "anna completion_rate_30d not known -> 0.666667",
+        "anna dismiss_rate_30d not known -> 0",
+        "anna tip_volume_30d not known -> 1",
+        "user items",
+        "anna 3 decision, 6 event mark, 1 learning, 1 profile",
     ]
 
 
@@ -120,6 +140,25 @@ def test_a_late_reaction_is_told(
     reaction = feedback(1, {"tip_id": "a", "decision_id": decision.decision_id})
     _, lines = told(table, capsys, monkeypatch, archive(tmp_path / "a.jsonl", reaction))
     assert lines[0].endswith("  late")
+
+
+def test_of_many_people_the_first_are_listed_and_all_are_counted(
+    table: LocalTable, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nowhere = {"tip_id": "t", "decision_id": "01M805GPZWJY8F34V2FHXDD4RE"}
+    records = [served(n, nowhere, user_id=f"{n:02}") for n in range(25)]
+    _, lines = told(table, capsys, monkeypatch, archive(tmp_path / "a.jsonl", *records))
+    assert {line.split("  ")[-1] for line in lines[:25]} == {"counted in the profile"}
+    assert lines[25:30] == [
+        "dry run of 25 events, nothing was written",
+        "  25 counted in the profile",
+        "50 items would change, for 25 people",
+        "  25 event mark",
+        "  25 profile",
+    ]
+    features = lines.index("user  profile feature  value")
+    assert lines[features + 20 : features + 22] == ["19    tip_volume_30d   not known -> 1", "and 5 more"]
+    assert lines[-2:] == ["19    1 event mark, 1 profile", "and 5 more"]
 
 
 def test_what_is_told_is_what_then_happens(
@@ -153,7 +192,7 @@ def test_what_is_told_is_what_then_happens(
     before = snapshot(table)
     code, lines = told(table, capsys, monkeypatch, file)
     assert snapshot(table) == before
-    predicted = {line.split()[0]: line.split() for line in lines if line.startswith(("anna ", "ben ", "carla "))}
+    predicted = {line.split()[0]: line.split() for line in lines if " crossed-v3 " in line}
     ran, out, _ = run(capsys, file, "--batch", "7")
     assert ran == code == 1
     bad = sum("  bad record" in line for line in lines[:60])
@@ -167,6 +206,159 @@ def test_what_is_told_is_what_then_happens(
     # And now that it has happened, nothing would.
     _, again = told(table, capsys, monkeypatch, file)
     assert not any("learned:" in line or "revised:" in line for line in again)
+    assert again[-1] == "nothing would change"
+
+
+PEOPLE = ("anna", "ben", "carla#1")
+HOUR_US = 3_600_000_000
+_SILENT = {"nothing new", "duplicate", "other event", "tip not shown", "erased"}
+_WRITTEN = {
+    "learning": ("U#", "L"), "decision": ("U#", "D#"), "reward wait": ("U#", "W#"), "event mark": ("U#", "E#"),
+    "source": ("U#", "S#"), "learning of prompts": ("G#", "A"), "profile": ("G#", "P"), "shown text": ("G#", "X#"),
+    "prompt counts": ("C#PROMPTS#", ""), "prompt showing": ("C#SHOWN#", "V#"), "note of a bad record": ("C#DLQ#", ""),
+}  # fmt: skip
+
+
+def history(chance: random.Random, real: Table, now_us: int) -> list[dict[str, Any]]:
+    """Have people shown tips: tasks and written ones, at once and deferred, some too long ago to react in time."""
+    shown = []
+    for number in range(12):
+        user = chance.choice(PEOPLE)
+        tip: dict[str, Any] = {"id": f"tip-{number % 5}"}
+        if chance.random() < 0.5:
+            generation = written_tip(user)
+            real.put(generation_item(generation))
+            tip |= {"source": "llm", "kind": "advice", "prompt_version": generation.version,
+                    "generation_id": generation.generation_id}  # fmt: skip
+        at_us = now_us - chance.choice([3, 5, 40]) * HOUR_US
+        decision = remember(real, user, at_us, [tip], deferred=chance.random() < 0.4)
+        shown.append({"user_id": user, "tip_id": tip["id"], "decision_id": decision.decision_id})
+    return shown
+
+
+def story(chance: random.Random, shown: list[dict[str, Any]], now_us: int, length: int) -> list[dict[str, Any]]:
+    """Return events of these people, in any order, some of them told again, and some of nothing that is known.
+
+    They occurred between the decisions and now, so that nothing depends on when they are carried out.
+    """
+    records: list[dict[str, Any]] = []
+    while len(records) < length:
+        about: dict[str, Any] = dict(chance.choice(shown))
+        match chance.randrange(6):
+            case 0:
+                del about["decision_id"]
+            case 1:
+                about["decision_id"] = "01M805GPZWJY8F34V2FHXDD4RE"
+            case 2:
+                about["tip_id"] = "another"
+        hours = chance.choice([0.5, 1, 2, 2.5, 45 * 24])
+        at = datetime.fromtimestamp((now_us - hours * HOUR_US) / 1e6, UTC).isoformat()
+        user, subject, more = {"user_id": about["user_id"]}, "feedback.tip", {}
+        match chance.randrange(9):
+            case 0:
+                subject, more = "signals.tip.reward_failed", {**about, "reward": 0.25}
+            case 1 | 2:
+                subject, more = "signals.tip.served", {**about, "shown_at": at}
+            case 3:
+                subject, more = "signals.task.synced", {**user, "task_count": 3, "synced_at": at}
+            case 4:
+                subject, more = "signals.integration.token_expired", {**user, "source": chance.choice("ab")}
+            case 5 if records:
+                records.append(chance.choice(records))
+                continue
+            case 6:
+                subject, more = chance.choice(["signals.tip.invented", "signals.tip.served"]), dict(user)
+            case _:
+                dwell = chance.choice([None, 3000, 150_000, 300_000])
+                more = {**about, "action": chance.choice(["done", "dismiss", "snooze"]), "dwell_ms": dwell}
+        event = envelope(chance.randrange(2 * length), **more)
+        records.append({"subject": subject, "event": {**event, "occurred_at": at}})
+    return records
+
+
+Items = Mapping[tuple[str, str], dict[str, Any]]
+
+
+def by_key(table: LocalTable) -> Items:
+    return {(item["pk"]["S"], item["sk"]["S"]): item for item in table.items()}
+
+
+def differing(before: Items, after: Items) -> set[tuple[str, str]]:
+    return {key for key in {*before, *after} if before.get(key) != after.get(key)}
+
+
+def kinds_of(different: set[tuple[str, str]]) -> dict[str | None, Counter[str]]:
+    found: dict[str | None, Counter[str]] = {}
+    for pk, sk in different:
+        user = None if pk.startswith("C#") else pk[2:]
+        (kind,) = (one for one, (role, start) in _WRITTEN.items() if pk.startswith(role) and sk.startswith(start))
+        found.setdefault(user, Counter())[kind] += 1
+    return found
+
+
+def sums_of(items: Items) -> dict[tuple[str, str], tuple[int, float]]:
+    """Return pulls and cumulative reward by person and schema."""
+    return {
+        (pk[2:], one.schema_name): (one.statistics.pulls, one.statistics.cumulative_reward)
+        for (pk, sk), item in items.items()
+        if sk in (keys.LEARNING, keys.ARMS)
+        for one in read_learning(item).schemas.values()
+    }
+
+
+def features_of(items: Items) -> dict[tuple[str, str], float]:
+    """Return profile features by person and name, of profiles that have not expired."""
+    return {
+        (pk[2:], name): one.value
+        for (pk, sk), item in items.items()
+        if sk == keys.PROFILE and int(item["ttl"]["N"]) > time.time()
+        for name, one in read_profile(item).features().items()
+    }
+
+
+@pytest.mark.parametrize("seed", [0, 5, 11])
+def test_what_a_dry_run_says_changes_is_what_differs_in_the_table_after_the_run(
+    handler: HandlerClient, table: LocalTable, seed: int
+) -> None:
+    chance, real, now_us = random.Random(seed), connect(table), time.time_ns() // 1000
+    shown = history(chance, real, now_us)
+    events = [
+        Recorded(f"x:{n}", one["subject"], json.dumps(one["event"]).encode(), datetime.now(UTC))
+        for n, one in enumerate(story(chance, shown, now_us, 60))
+    ]
+    send(events[:15], handler, Report(), batch=1)  # something is there already
+    real.update(
+        *keys.profile("ben"), "SET #ttl = :past", {":past": {"N": "1"}}, ExpressionAttributeNames={"#ttl": "ttl"}
+    )
+    if seed == 0:
+        real.put({"pk": {"S": keys.tombstone("anna")[0]}, "sk": {"S": keys.tombstone("anna")[1]}})
+    tables = [by_key(table)]
+    run_dry = DryRun(overlay_of(table), LearningRules())
+    predictions = list(run_dry.predict(events))
+    assert by_key(table) == tables[0]
+    send(events, handler, Report(), batch=1, on_progress=lambda _: tables.append(by_key(table)))
+    for one, before, after in zip(predictions, tables[:-1], tables[1:], strict=True):
+        different = differing(before, after)
+        assert bool(different) <= (one.outcome not in _SILENT), (one, different)
+        profile = any(sk == keys.PROFILE for _, sk in different)
+        assert (COUNTED in (one.outcome, one.detail)) == (profile and one.outcome not in ("learned", "revised")), one
+    start, after = tables[0], tables[-1]
+    different = differing(start, after)
+    assert run_dry.written() == kinds_of(different)
+    sums, now = sums_of(start), sums_of(after)
+    movements = {(moved.user_id, moved.schema): moved for moved in run_dry.movements()}
+    assert {key for key, value in now.items() if sums.get(key) != value} <= set(movements)
+    for place, moved in movements.items():
+        there, here = sums.get(place, (0, 0.0)), now[place]
+        assert moved.pulls == (there[0], here[0])
+        assert moved.reward == pytest.approx((there[1], here[1]), abs=1e-9)
+    known, knows = features_of(start), features_of(after)
+    assert {(one.user_id, one.name): (one.before, one.after) for one in run_dry.features()} == {
+        key: (known.get(key), knows.get(key)) for key in {*known, *knows} if known.get(key) != knows.get(key)
+    }
+    again = DryRun(overlay_of(table), LearningRules())
+    assert {one.outcome for one in again.predict(events)} <= _SILENT | {"unknown decision", "bad record"}
+    assert again.written() == {}
 
 
 def test_what_the_overlay_holds_in_the_end_is_what_the_table_holds_after_the_run(
