@@ -9,6 +9,9 @@ import sys
 
 os.environ.setdefault("POWERTOOLS_SERVICE_NAME", "tips-bridge")  # read when telemetry is imported
 
+from botocore.exceptions import BotoCoreError, ProfileNotFound
+
+from bridge.health import AddressUnusable
 from bridge.program import Bridge
 from bridge.settings import Settings
 
@@ -23,13 +26,17 @@ def main() -> int:
     try:
         settings = Settings.from_env(ensure_streams=arguments.ensure_streams)
     except ValueError as error:
-        print(f"bridge: {error}", file=sys.stderr)
-        return 2
+        return _unusable(str(error))
     try:
-        finished = asyncio.run(_run(settings))
-    except OSError as error:
-        print(f"bridge: BRIDGE_HEALTH_HOST and BRIDGE_HEALTH_PORT cannot be used: {error}", file=sys.stderr)
-        return 2
+        bridge = Bridge(settings)
+    except ProfileNotFound as error:
+        return _unusable(f"AWS_PROFILE cannot be used: {error}")
+    except (BotoCoreError, ValueError) as error:
+        return _unusable(f"the configuration of AWS (AWS_..., its files, or an endpoint) cannot be used: {error}")
+    try:
+        finished = asyncio.run(bridge.run())
+    except AddressUnusable as error:
+        return _unusable(f"BRIDGE_HEALTH_HOST and BRIDGE_HEALTH_PORT cannot be used: {error}")
     if not finished:
         # An invocation that does not end would keep the process; its messages are delivered again.
         sys.stdout.flush()
@@ -37,8 +44,10 @@ def main() -> int:
     return 0
 
 
-async def _run(settings: Settings) -> bool:
-    return await Bridge(settings).run()
+def _unusable(what: str) -> int:
+    """Say what cannot be used; returns the exit code for that, with which a supervisor need not try again."""
+    print(f"bridge: {what}", file=sys.stderr)
+    return 2
 
 
 if __name__ == "__main__":

@@ -113,6 +113,12 @@ def headers_of(block: bytes) -> dict[str, str | list[str]]:
     return read
 
 
+def described(error: BaseException) -> str:
+    """Return kind and text of a fault, the server's own where it gave one; no text of one holds a credential."""
+    text = getattr(error, "description", None) or str(error)
+    return f"{type(error).__name__}{': ' if text else ''}{text}"[:200]
+
+
 def connect_options(settings: Settings, server: str) -> dict[str, Any]:
     """Return what `connect` needs for one server: its address, and certificates and credentials, which are decoded."""
     address = urlsplit(server)

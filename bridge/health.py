@@ -13,8 +13,12 @@ from bridge.metrics import CONTENT_TYPE
 _HEADER_SEC = 10
 
 
+class AddressUnusable(Exception):
+    """Nothing can listen on the health server's address; the text says why."""
+
+
 class HealthServer:
-    """Listens from construction to `stop`; port 0 takes a free one. Raises `OSError` when it cannot.
+    """Listens from construction to `stop`; port 0 takes a free one. Raises `AddressUnusable` when it cannot.
 
     health: whether the bridge can do its work, and what to show; metrics: the text. Both are called in threads.
     """
@@ -53,7 +57,10 @@ class HealthServer:
             def handle_error(self, *_: object) -> None:
                 """Nothing: a client that went away is no event either."""
 
-        self._server = Server((host, port), Handler)
+        try:
+            self._server = Server((host, port), Handler)
+        except OSError as error:
+            raise AddressUnusable(str(error)) from error
         self.port = int(self._server.server_address[1])
         self.url = f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
         self._thread = threading.Thread(

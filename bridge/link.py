@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import nats.errors
 
-from bridge.client import StreamClient, connect_options
+from bridge.client import StreamClient, connect_options, described
 from bridge.settings import host_of
 from tips import telemetry
 
@@ -86,7 +86,7 @@ class Link:
             except Exception as error:  # whatever a server, a certificate or a credentials file can be wrong with
                 self.failures += 1
                 telemetry.logger.warning(
-                    "cannot connect to NATS", extra={"server": host_of(server), "fault": _described(error)}
+                    "cannot connect to NATS", extra={"server": host_of(server), "fault": described(error)}
                 )
             else:
                 self._client = client
@@ -112,7 +112,7 @@ class Link:
         async def note(error: Exception) -> None:
             faults.append(error)
             if client.is_connected:
-                telemetry.logger.warning("NATS reports a fault", extra={"fault": _described(error)})
+                telemetry.logger.warning("NATS reports a fault", extra={"fault": described(error)})
 
         async def note_closed() -> None:
             closed.set()
@@ -142,11 +142,6 @@ async def _close(client: Client) -> None:
         writer = getattr(client._transport, "_io_writer", None)
         if writer is not None:
             writer.transport.abort()
-
-
-def _described(error: Exception) -> str:
-    """Return kind and text of a fault of the connection; no text of one holds a credential."""
-    return f"{type(error).__name__}: {error}"[:200]
 
 
 def _pause(failures: int) -> float:

@@ -27,7 +27,10 @@ _LAST_BEAT_SEC = 3.0
 
 
 class Bridge:
-    """Consumers of both streams over one connection, with health, metrics and heartbeat."""
+    """Consumers of both streams over one connection, with health, metrics and heartbeat.
+
+    Raises botocore's errors, or `ValueError`, when clients of AWS cannot be made of what they are configured with.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -55,7 +58,7 @@ class Bridge:
     async def run(self) -> bool:
         """Work until SIGTERM or SIGINT, and then end; False when not everything in flight came to its end.
 
-        Raises `OSError` when the health server's address cannot be used.
+        Raises `AddressUnusable` when the health server's address cannot be used.
         """
         loop = asyncio.get_running_loop()
         stopped = asyncio.Event()

@@ -187,6 +187,6 @@ def _number(
 
 def _whole(env: Mapping[str, str], name: str, default: int, *, minimum: int, maximum: int) -> int:
     value = _number(env, name, default, minimum=minimum, maximum=maximum)
-    if not value.is_integer():
+    if value % 1:
         raise ValueError(f"{name} must be a whole number, not {env[name]!r}")
     return int(value)

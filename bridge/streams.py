@@ -16,12 +16,17 @@ from nats.js.api import (
 )
 from nats.js.errors import APIError, NotFoundError
 
+from bridge.client import described
 from tips import telemetry
 
 if TYPE_CHECKING:
     from nats.js.client import JetStreamContext
 
     from bridge.settings import Route, Settings
+
+
+_FILTERS_CHANGE_FROM = (2, 10)
+"""Servers before this store a durable's new filter, and deliver by its old one until they are started again."""
 
 
 class Unusable(Exception):
@@ -38,13 +43,14 @@ async def make_ready(js: JetStreamContext, settings: Settings, route: Route) -> 
     Raises `Unusable`.
     """
     try:
-        await _stream(js, settings, route)
-        await _consumer(js, settings, route)
+        stream = await _stream(js, settings, route)
+        await _consumer(js, settings, route, stream)
     except (nats.errors.Error, APIError, TimeoutError) as error:
-        raise Unusable(f"JetStream does not serve stream {route.stream}: {_described(error)}") from error
+        raise Unusable(f"JetStream does not serve stream {route.stream}: {described(error)}") from error
 
 
-async def _stream(js: JetStreamContext, settings: Settings, route: Route) -> None:
+async def _stream(js: JetStreamContext, settings: Settings, route: Route) -> StreamConfig:
+    """Return the settings that the stream has."""
     wanted = StreamConfig(
         name=route.stream,
         subjects=[route.subject],
@@ -63,7 +69,7 @@ async def _stream(js: JetStreamContext, settings: Settings, route: Route) -> Non
             ) from None
         await js.add_stream(wanted)
         telemetry.logger.info("stream created", extra={"stream": route.stream})
-        return
+        return wanted
     names = ("subjects", "retention", "storage", "discard", "max_age", "max_msgs")
     differs = _differences(found, {name: getattr(wanted, name) for name in names})
     if differs:
@@ -71,9 +77,10 @@ async def _stream(js: JetStreamContext, settings: Settings, route: Route) -> Non
             "stream differs from what --ensure-streams would create and is left as it is",
             extra={"stream": route.stream, "differs": differs},
         )
+    return found
 
 
-async def _consumer(js: JetStreamContext, settings: Settings, route: Route) -> None:
+async def _consumer(js: JetStreamContext, settings: Settings, route: Route, stream: StreamConfig) -> None:
     durable = durable_name(settings, route)
     wanted: dict[str, Any] = {
         "ack_policy": AckPolicy.EXPLICIT,
@@ -90,6 +97,24 @@ async def _consumer(js: JetStreamContext, settings: Settings, route: Route) -> N
         await js.add_consumer(route.stream, config)
         telemetry.logger.info("consumer created", extra={"stream": route.stream, "consumer": durable})
         return
+    if found.deliver_policy not in (None, DeliverPolicy.ALL):
+        telemetry.logger.warning(
+            "consumer was not made to deliver all: what its stream held before is never delivered",
+            extra={
+                "stream": route.stream,
+                "consumer": durable,
+                "deliver_policy": _shown(found.deliver_policy),
+                "remedy": "delete it, and the bridge creates it anew from the stream's beginning",
+            },
+        )
+    if not found.filter_subject and not found.filter_subjects and _all_under(stream, route.subject):
+        del wanted["filter_subject"]
+    elif found.filter_subject != route.subject and _server_version(js) < _FILTERS_CHANGE_FROM:
+        raise Unusable(
+            f"consumer {durable} would lose messages (filter_subject is {_shown(found.filter_subject)}, not"
+            f" {route.subject}) and a server before 2.10 goes on with the old one: delete it"
+            f" (nats consumer rm {route.stream} {durable} --force), and the bridge creates it anew"
+        )
     # Each of these loses messages, or what is in them, or the place in the stream.
     wanted |= dict.fromkeys(("filter_subjects", "backoff", "deliver_subject", "inactive_threshold", "headers_only"))
     differs = _differences(found, wanted)
@@ -110,6 +135,17 @@ async def _consumer(js: JetStreamContext, settings: Settings, route: Route) -> N
     )
 
 
+def _all_under(stream: StreamConfig, subject: str) -> bool:
+    """Return whether a stream can hold nothing but what `subject`, which ends with `.>`, selects."""
+    elsewhere = stream.mirror or stream.sources or stream.subject_transform  # these bring other subjects
+    return not elsewhere and all(one.startswith(subject.removesuffix(">")) for one in stream.subjects or [""])
+
+
+def _server_version(js: JetStreamContext) -> tuple[int, int]:
+    version = js._nc.connected_server_version
+    return version.major, version.minor
+
+
 def _differences(found: object, wanted: dict[str, Any]) -> str:
     """Return what differs as text; nothing, zero and absent are the same to a server."""
     pairs = ((name, getattr(found, name, None), value) for name, value in wanted.items())
@@ -124,8 +160,3 @@ def differ(left: object, right: object) -> bool:
 
 def _shown(value: object) -> str:
     return str(getattr(value, "value", value))
-
-
-def _described(error: BaseException) -> str:
-    text = getattr(error, "description", None) or str(error)
-    return f"{type(error).__name__}{': ' if text else ''}{text}"[:200]

@@ -15,7 +15,7 @@ import nats.js.errors
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 from nats.js.client import JetStreamContext
 
-from bridge.client import StreamClient, StreamMsg, connect_options
+from bridge.client import StreamClient, StreamMsg, connect_options, described
 from bridge.settings import Settings, host_of
 from offline.event_archive import Recorded
 
@@ -108,7 +108,7 @@ class StreamWindow:
         except nats.js.errors.NotFoundError:
             raise WindowUnreadable(f"there is no stream {stream}") from None
         except (nats.errors.Error, OSError, TimeoutError) as error:
-            raise WindowUnreadable(f"the stream {stream} cannot be read: {error!r}") from None
+            raise WindowUnreadable(f"the stream {stream} cannot be read: {described(error)}") from None
 
     async def _connect(self) -> None:
         """Connect to the first server that lets it."""
@@ -131,7 +131,9 @@ class StreamWindow:
                 )
                 return
             except (nats.errors.Error, OSError, ValueError) as error:
-                faults.append(f"NATS at {host_of(server)} cannot be reached: {noted[-1] if noted else error!r}")
+                faults.append(
+                    f"NATS at {host_of(server)} cannot be reached: {described(noted[-1] if noted else error)}"
+                )
         raise WindowUnreadable("; ".join(faults))
 
     async def _fetch(self) -> list[StreamMsg]:
@@ -147,7 +149,7 @@ class StreamWindow:
                 if not known.num_pending:
                     return []
         except (nats.errors.Error, OSError, TimeoutError) as error:
-            raise WindowUnreadable(f"the stream {self._window.stream} is lost: {error!r}") from None
+            raise WindowUnreadable(f"the stream {self._window.stream} is lost: {described(error)}") from None
         raise WindowUnreadable(f"the stream {self._window.stream} brings nothing more, although it has more")
 
     async def _close(self) -> None:

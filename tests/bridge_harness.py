@@ -60,6 +60,14 @@ class Bridged:
     async def info(self) -> Any:
         return await self.js.consumer_info(self.route.stream, self.consumer.status.durable)
 
+    async def has_left(self, *, ack_pending: int, ack_floor: int) -> bool:
+        """Whether the server has delivered everything and knows of all but so many messages that they are done.
+
+        An ack is counted by the bridge before the server has it. ack_floor: the place up to which all are done.
+        """
+        info = await self.info()
+        return (info.num_pending, info.num_ack_pending, info.ack_floor.stream_seq) == (0, ack_pending, ack_floor)
+
     async def all_done(self) -> bool:
         info = await self.info()
         return not info.num_pending and not info.num_ack_pending

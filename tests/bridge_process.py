@@ -53,12 +53,15 @@ class FakeConsume(HttpServer):
 
 
 class BridgeProcess:
-    """`python -m bridge`, from construction to the context's end. lines: what it logged."""
+    """`python -m bridge`, from construction to the context's end. lines: what it logged.
 
-    def __init__(self, environment: dict[str, str], *arguments: str) -> None:
+    program: Python to run instead.
+    """
+
+    def __init__(self, environment: dict[str, str], *arguments: str, program: str | None = None) -> None:
         path = os.pathsep.join([str(ROOT / "layers" / "shared"), str(ROOT)])
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "bridge", *arguments],
+            [sys.executable, *(("-m", "bridge") if program is None else ("-c", program)), *arguments],
             cwd=ROOT,
             env={**os.environ, "PYTHONPATH": path, "BRIDGE_HEALTH_PORT": "0", **environment},
             stdout=subprocess.PIPE,

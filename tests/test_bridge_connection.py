@@ -17,7 +17,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, DiscardPolicy, StorageType
+from nats.js.api import AckPolicy, DeliverPolicy, DiscardPolicy, StorageType
 
 from bridge.link import Link
 from bridge.settings import ROUTES, Settings
@@ -137,43 +137,6 @@ def test_an_existing_stream_is_left_as_it_is(server: NatsServer) -> None:
         await client.close()
 
     asyncio.run(run())
-
-
-async def with_a_consumer_that(server: NatsServer, config: dict[str, Any]) -> tuple[str | None, ConsumerConfig]:
-    """Return the bridge's problem and the consumer's settings, once the bridge has found such a consumer."""
-    route = a_route()
-    durable = f"feature-pipeline-{route.stream}"
-    client = await nats.connect(server.url)
-    js = client.jetstream()
-    await js.add_stream(name=route.stream, subjects=[route.subject])
-    config["filter_subject"] = config["filter_subject"].replace("STREAM", route.stream)
-    await js.add_consumer(route.stream, ConsumerConfig(durable_name=durable, **config))
-    async with bridged(server.url, Consume(), route=route, ready=False) as bridge:
-        await until(lambda: bridge.consumer.status.problem != "not connected")
-        found = (await js.consumer_info(route.stream, durable)).config
-        problem = bridge.consumer.status.problem
-    await client.close()
-    return problem, found
-
-
-def test_a_consumer_with_a_delivery_limit_is_corrected(server: NatsServer) -> None:
-    problem, found = asyncio.run(with_a_consumer_that(server, {"max_deliver": 5, "filter_subject": "STREAM.>"}))
-    assert (problem, found.max_deliver) == (None, -1)
-
-
-def test_a_consumer_that_sees_a_part_of_the_stream_is_corrected(server: NatsServer) -> None:
-    problem, found = asyncio.run(with_a_consumer_that(server, {"filter_subject": "STREAM.tip"}))
-    assert problem is None
-    assert (found.filter_subject or "").endswith(".>")
-
-
-def test_a_consumer_that_cannot_be_corrected_is_refused(server: NatsServer) -> None:
-    config = {"ack_policy": AckPolicy.NONE, "filter_subject": "STREAM.>"}
-    problem, found = asyncio.run(with_a_consumer_that(server, config))
-    assert found.ack_policy == AckPolicy.NONE
-    assert problem is not None
-    assert "ack_policy is none, not explicit" in problem
-    assert "delete it" in problem
 
 
 def test_a_consumer_that_is_deleted_is_created_anew(server: NatsServer) -> None:

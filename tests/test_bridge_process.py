@@ -45,6 +45,17 @@ def api(goes_on: threading.Event) -> Iterator[FakeConsume]:
         goes_on.set()
 
 
+OF_AWS = "(AWS_..., its files, or an endpoint)"
+FULL_DISK = """
+import bridge.lag, errno, os, sys
+from bridge.__main__ import main
+async def run(_):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+bridge.lag.Lag.run = run
+sys.exit(main())
+"""
+
+
 def metrics(bridge: BridgeProcess) -> dict[tuple[str, ...], float]:
     families = text_string_to_metric_families(bridge.get("/metrics").text)
     return {(one.name, *one.labels.values()): one.value for family in families for one in family.samples}
@@ -165,11 +176,28 @@ def test_without_servers_it_is_disabled_and_says_so(table: LocalTable) -> None:
 
 
 @pytest.mark.parametrize(
-    "variable", [{"NATS_URL": "http://host"}, {"BRIDGE_HEALTH_HOST": "192.0.2.1"}], ids=["setting", "address"]
+    ("variable", "said"),
+    [
+        ({"NATS_URL": "http://host"}, "NATS_URL: its server 1"),
+        ({"BRIDGE_HEALTH_HOST": "192.0.2.1"}, "BRIDGE_HEALTH_HOST and BRIDGE_HEALTH_PORT cannot be used"),
+        ({"AWS_PROFILE": "no-such"}, "AWS_PROFILE cannot be used: The config profile (no-such)"),
+        ({"AWS_CONFIG_FILE": __file__}, f"the configuration of AWS {OF_AWS} cannot be used: Unable to parse"),
+        ({"AWS_REGION": "a b", "NATS_URL": "nats://127.0.0.1:9"}, f"the configuration of AWS {OF_AWS} cannot be used"),
+        ({"LAMBDA_ENDPOINT": "http://", "NATS_URL": "nats://127.0.0.1:9"}, "Invalid endpoint: http://"),
+    ],
+    ids=["setting", "address", "profile", "AWS's file", "region", "endpoint"],
 )
-def test_what_cannot_be_used_ends_it_with_code_2(variable: dict[str, str]) -> None:
+def test_what_cannot_be_used_ends_it_with_code_2(variable: dict[str, str], said: str) -> None:
     with BridgeProcess(variable) as bridge:
         assert bridge.process.wait(60) == 2
-    (name,) = variable
-    assert f"bridge: {name}" in bridge.output
+    assert bridge.output.startswith("bridge: ")
+    assert said in bridge.output
     assert "Traceback" not in bridge.output
+
+
+def test_a_fault_of_the_system_while_it_runs_is_not_taken_for_a_setting() -> None:
+    # Which would keep a supervisor from starting it again.
+    with BridgeProcess({"NATS_URL": "nats://127.0.0.1:9"}, program=FULL_DISK) as bridge:
+        assert bridge.process.wait(60) == 1
+    assert bridge.output.rstrip().endswith("OSError: [Errno 28] No space left on device")
+    assert "BRIDGE_HEALTH" not in bridge.output

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Awaitable, Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 import nats
 import pytest
-from nats.js.api import ConsumerConfig, StreamConfig
+from nats.js.api import ConsumerConfig, RetentionPolicy, StreamConfig
 from nats.js.client import JetStreamContext
 
 from bridge.settings import Settings
@@ -207,6 +208,18 @@ def test_no_such_stream_and_no_server(
     assert code == 1
     assert err.startswith("tips: NATS at 127.0.0.1:9 cannot be reached")
     assert "secret" not in err
+
+
+def test_why_a_stream_cannot_be_read_is_in_the_servers_words(
+    server: NatsServer, handler: HandlerClient, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def make(js: JetStreamContext) -> None:
+        await js.add_stream(StreamConfig(name="tasks", subjects=["tasks.>"], retention=RetentionPolicy.WORK_QUEUE))
+
+    on(server, make)
+    code, _, err = run(capsys, "--stream", "tasks", "--since", "2020-01-01", "--nats-url", server.url)
+    assert code == 1
+    assert re.fullmatch(r"tips: the stream tasks cannot be read: BadRequestError: consumer in pull mode [a-z ]+\n", err)
 
 
 def test_a_server_that_goes_away_is_told(stream: str, server: NatsServer, monkeypatch: pytest.MonkeyPatch) -> None:

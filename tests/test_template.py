@@ -229,6 +229,17 @@ def test_parameters_take_what_the_settings_take(parameter: str, good: list[str],
         assert not re.fullmatch(spec["AllowedPattern"], value)
 
 
+@pytest.mark.parametrize("variable", ["NATS_MAX_DELIVER", "CAP_USER_TOKENS_PER_DAY", "CAP_TOTAL_TOKENS_PER_DAY"])
+def test_a_count_is_a_whole_number(variable: str) -> None:
+    settings = Settings.from_env({variable: "7"})
+    assert 7 in (settings.nats_max_deliver, settings.cap_user_tokens, settings.cap_total_tokens)
+    for value in ("1.5", "0.5e1000", "many", "-1", "nan"):
+        with pytest.raises(ValueError, match=f"{variable} must be "):
+            Settings.from_env({variable: value})
+    with pytest.raises(ValueError, match=f"{variable} must be a whole number, not '1.5'"):
+        Settings.from_env({variable: "1.5"})
+
+
 def test_every_variable_that_is_read_is_declared() -> None:
     # `sam local --env-vars` and a deployment can set only declared ones.
     assert variables_read() <= declared()

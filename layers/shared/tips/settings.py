@@ -64,11 +64,11 @@ def _positive(env: Mapping[str, str], name: str) -> float | None:
     return _number(env, name, 0, minimum=0) or None
 
 
-def _whole(env: Mapping[str, str], name: str) -> int | None:
-    value = _positive(env, name)
-    if value is not None and not value.is_integer():
+def _whole(env: Mapping[str, str], name: str, default: int, *, minimum: int) -> int:
+    value = _number(env, name, default, minimum=minimum)
+    if value % 1:
         raise ValueError(f"{name} must be a whole number, not {env[name]!r}")
-    return None if value is None else int(value)
+    return int(value)
 
 
 def _prices(env: Mapping[str, str], name: str) -> dict[str, tuple[float, float]]:
@@ -160,7 +160,7 @@ class Settings:
             score_read_budget_ms=_number(env, "SCORE_READ_BUDGET_MS", default.score_read_budget_ms, minimum=1),
             score_write_budget_ms=_number(env, "SCORE_WRITE_BUDGET_MS", default.score_write_budget_ms, minimum=1),
             table_deadline_ms=_number(env, "TABLE_DEADLINE_MS", default.table_deadline_ms, minimum=1),
-            nats_max_deliver=int(_number(env, "NATS_MAX_DELIVER", default.nats_max_deliver, minimum=1)),
+            nats_max_deliver=_whole(env, "NATS_MAX_DELIVER", default.nats_max_deliver, minimum=1),
             default_prompt_version=text("DEFAULT_PROMPT_VERSION"),
             litellm_url=text("LITELLM_URL"),
             litellm_api_key=text("LITELLM_API_KEY"),
@@ -174,9 +174,9 @@ class Settings:
             generate_table_budget_ms=_number(
                 env, "GENERATE_TABLE_BUDGET_MS", default.generate_table_budget_ms, minimum=1
             ),
-            cap_user_tokens=_whole(env, "CAP_USER_TOKENS_PER_DAY"),
+            cap_user_tokens=_whole(env, "CAP_USER_TOKENS_PER_DAY", 0, minimum=0) or None,
             cap_user_usd=_positive(env, "CAP_USER_USD_PER_DAY"),
-            cap_total_tokens=_whole(env, "CAP_TOTAL_TOKENS_PER_DAY"),
+            cap_total_tokens=_whole(env, "CAP_TOTAL_TOKENS_PER_DAY", 0, minimum=0) or None,
             cap_total_usd=_positive(env, "CAP_TOTAL_USD_PER_DAY"),
             cap_fallback=_switch(env, "CAP_FALLBACK", default.cap_fallback),
         )
