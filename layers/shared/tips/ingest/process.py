@@ -6,7 +6,6 @@ import math
 from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
@@ -69,13 +68,16 @@ def process_batch(
         for (place, change), outcome in zip(numbered, outcomes, strict=True):
             results[place] = outcome if isinstance(outcome, Exception) else _metric(change, outcome)
 
-    if len(people) <= 1:
-        for numbered in people.values():
-            carry_out_all(numbered)
-    else:
-        known = read_ahead(table, [[change for _, change in numbered] for numbered in people.values()], stop_at)
-        with ThreadPoolExecutor(min(PEOPLE_AT_ONCE, len(people))) as threads:
-            list(threads.map(partial(carry_out_all, known=known), people.values()))
+    everybody = list(people.values())
+    if len(everybody) == 1:
+        carry_out_all(everybody[0])
+    elif everybody:
+        with ThreadPoolExecutor(min(PEOPLE_AT_ONCE, len(everybody))) as threads:
+            begun = []
+            for places, known in read_ahead(table, [[one for _, one in each] for each in everybody], stop_at):
+                begun += [threads.submit(carry_out_all, everybody[place], known) for place in places]
+        for one in begun:
+            one.result()
     return results
 
 

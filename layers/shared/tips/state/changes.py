@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Literal, Protocol
@@ -80,7 +80,7 @@ def carry_out(
     """Carry out changes of one person, in their order. Returns for each what came of it, or why it failed.
 
     deadline_ms: of each transaction with its retries. stop_at: the time (of `time.monotonic`) after which none begins.
-    known: what `read_ahead` returned, for the first attempt.
+    known: what was read ahead, for the first attempt.
     """
     now_us = time.time_ns() // 1000  # once: a retry must not mean another time, and so another decision
     results: list[Outcome | Exception] = []
@@ -105,27 +105,44 @@ def carry_out(
     return results
 
 
-def read_ahead(table: Table, people: Iterable[Sequence[Change]], stop_at: float = math.inf) -> Known:
-    """Return what the first attempts of several people will ask for, in as few requests as that takes.
+def read_ahead(
+    table: Table, people: Sequence[Sequence[Change]], stop_at: float = math.inf
+) -> Iterator[tuple[list[int], Known]]:
+    """Yield places of people with what their first attempts will ask for: as many at once as one request takes.
 
-    It is no more than saved requests: at the first fault, whatever it is, the rest is left to each person, where it
-    fails nobody else.
+    It is no more than saved requests: from the first fault on, whatever it is, everybody is left to read alone, where
+    that fails nobody else.
     """
     now_us = time.time_ns() // 1000
+    bounded: Table | None = table.until(stop_at)
+    places: list[int] = []
     wanted: list[tuple[str, str]] = []
-    for changes in people:
+    for place, changes in enumerate(people):
         needs = [change.needs(now_us) for change in changes[:AT_ONCE]]
         # A decision that is looked for by its tip is found later, and may be of a later epoch than what is read now.
-        if all(one.shown_tip is None for one in needs):
-            wanted += dict.fromkeys(keys_of(changes[0].user_id, needs))
-    bounded = table.until(stop_at)
+        alone = any(one.shown_tip is not None for one in needs)
+        own = [] if alone else list(dict.fromkeys(keys_of(changes[0].user_id, needs)))
+        if places and len(wanted) + len(own) > READ_AT_ONCE:
+            known = _read(bounded, wanted)
+            yield places, known or {}
+            places, wanted, bounded = [], [], bounded if known is not None else None
+        places.append(place)
+        wanted += own
+    yield places, _read(bounded, wanted) or {}
+
+
+def _read(table: Table | None, wanted: Sequence[tuple[str, str]]) -> Known | None:
+    """Return the items under these keys; None where that fails, or there is no table to read."""
+    if table is None:
+        return None
     known: dict[tuple[str, str], Item | None] = {}
     try:
         for start in range(0, len(wanted), READ_AT_ONCE):
             some = wanted[start : start + READ_AT_ONCE]
-            known.update(zip(some, bounded.get_all(some), strict=True))
+            known.update(zip(some, table.get_all(some), strict=True))
     except Exception as fault:
         telemetry.logger.warning("read ahead failed", extra={"fault": type(fault).__name__})
+        return None
     return known
 
 
