@@ -301,9 +301,10 @@ def test_a_table_that_throttles_one_person_fails_only_their_records(client: Tabl
     assert all(learned(client, user) == (3, 1.5) for user in users if user not in refused)
 
 
-def of_several_people(client: Table) -> list[Report]:
+def of_several_people(client: Table, people: int = 12) -> list[Report]:
     only = [{"id": "a"}]
-    return [reaction(remember(client, f"user-{number}", past_us(60), only)) for number in range(12) for _ in range(3)]
+    users = [f"user-{number}" for number in range(people)]
+    return [reaction(remember(client, user, past_us(60), only)) for user in users for _ in range(3)]
 
 
 def test_several_people_are_read_at_once(client: Table, table: Any) -> None:
@@ -350,16 +351,20 @@ def test_a_person_who_was_erased_since_all_were_read_stays_erased(client: Table,
     assert not client.keys_of("G#user-5", limit=10)
 
 
-def test_a_read_of_several_people_that_fails_fails_nobody(client: Table, table: Any) -> None:
+def test_a_read_of_several_people_that_fails_fails_nobody_and_is_the_last(client: Table, table: Any) -> None:
+    refused = []
+
     class Refusing(Counting):
         def get_all(self, keys: Any) -> Any:
             if len(keys) > 7:
+                refused.append(len(keys))
                 raise TableUnavailable("the table is throttled")
             return super().get_all(keys)
 
     counting = Refusing(table)
-    assert process_batch(counting, batch_of(*of_several_people(client)), RULES, 8000) == ["RewardApplied"] * 36
-    assert counting.calls == {"batch_get_item": 12, "transact_write_items": 12}
+    assert process_batch(counting, batch_of(*of_several_people(client, 30)), RULES, 8000) == ["RewardApplied"] * 90
+    assert counting.calls == {"batch_get_item": 30, "transact_write_items": 30}
+    assert refused == [98]  # of 14 people; the others are not even asked for
 
 
 def test_a_person_who_cannot_be_read_fails_alone(client: Table, table: Any) -> None:
