@@ -93,7 +93,9 @@ def expected_reward(liked: bool) -> float:
     return chance * 0.6 - (1 - chance) * 0.75
 
 
-@pytest.mark.parametrize("rounds", [40, pytest.param(150, marks=pytest.mark.long)])
+@pytest.mark.parametrize(
+    "rounds", [pytest.param(40, marks=pytest.mark.thorough), pytest.param(150, marks=pytest.mark.long)]
+)
 def test_most_traffic_goes_to_the_version_that_each_likes(
     functions: Functions, rounds: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -316,7 +316,7 @@ def features_of(items: Items) -> dict[tuple[str, str], float]:
     }
 
 
-@pytest.mark.parametrize("seed", [0, 5, 11])
+@pytest.mark.parametrize("seed", [0, *(pytest.param(one, marks=pytest.mark.thorough) for one in (5, 11))])
 def test_what_a_dry_run_says_changes_is_what_differs_in_the_table_after_the_run(
     handler: HandlerClient, table: LocalTable, seed: int
 ) -> None:
