@@ -17,7 +17,7 @@ demo dev test test-thorough test-build test-proxy ci-full bench: export PYTHONPA
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
 .PHONY: help demo dev test test-thorough test-build test-proxy ci-full bench lint check-contracts format validate build check-build \
-    lock audit clean env env-sam env-bench env-proxy
+    lock audit clean env env-sam env-bench env-proxy env-runtime
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-16s %s\n", $$1, $$2}'
@@ -98,6 +98,10 @@ env-sam: env
 # Peers bring pandas, scipy and the like: not among what is tested or deployed.
 env-bench: env
 	@python="$$(scripts/find_python.sh)" && "$$python" scripts/environment.py .venv-bench requirements/bench.txt --tools .venv
+
+# The client of Lambda's runtime interface, alone: what a function finds beside itself in the cloud, less boto3.
+env-runtime: env
+	@python="$$(scripts/find_python.sh)" && "$$python" scripts/environment.py .venv-runtime requirements/runtime.txt --tools .venv
 
 # The proxy pins much of what it needs: its own process, its own environment.
 env-proxy: env

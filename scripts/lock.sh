@@ -23,6 +23,8 @@ compile requirements/sam "$@"
 # Everything else follows dev's versions, so that the tests ran with what is deployed.
 follow="-c requirements/dev.txt"
 compile requirements/uv $follow
+# What Lambda's own image brings to run a Python function.
+compile requirements/runtime $follow
 # Those that `make bench` compares with, beside what they are compared with.
 compile requirements/bench $follow
 # The LiteLLM proxy pins much of what it needs, so it follows dev in LiteLLM alone.
