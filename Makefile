@@ -12,11 +12,11 @@ export PY ARCH
 export UV_PYTHON_DOWNLOADS := never# an interpreter is found, never fetched
 
 # The layer's package, and the repository itself for devstack and tests. Functions are loaded from their own folders.
-demo dev test test-thorough test-build test-proxy ci-full bench: export PYTHONPATH := $(CURDIR)/layers/shared:$(CURDIR)
+demo dev test test-thorough test-build test-emulator test-proxy ci-full bench bench-cold: export PYTHONPATH := $(CURDIR)/layers/shared:$(CURDIR)
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help demo dev test test-thorough test-build test-proxy ci-full bench lint check-contracts format validate build check-build \
+.PHONY: help demo dev test test-thorough test-build test-emulator test-proxy ci-full bench bench-cold lint check-contracts format validate build check-build sizes \
     lock audit clean env env-sam env-bench env-proxy env-runtime
 
 help: ## this list
@@ -41,10 +41,13 @@ test-thorough: env env-sam ## the tests of what every change can hardly break: a
 test-build: env env-sam ## the tests of the built artifacts: they run alone, from bytecode, and fit
 	$(PYTHON) -m pytest -m "build and not long" $(ARGS)
 
+test-emulator: env env-sam env-runtime ## the tests that run what make build left under Lambda's runtime interface
+	$(PYTHON) -m pytest $(PARALLEL) -m "emulator and not long" $(ARGS)
+
 test-proxy: env env-proxy ## the tests that put a real LiteLLM proxy in front of generate
 	$(PYTHON) -m pytest -m proxy $(ARGS)
 
-ci-full: env env-sam env-proxy ## all of them, those marked `long`, `build` or `proxy` too, on new examples
+ci-full: env env-sam env-runtime env-proxy ## all of them, those marked `long`, `build`, `emulator` or `proxy` too, on new examples
 	CHAOS_KEEP=1 $(PYTHON) -m pytest $(PARALLEL) -m "" --hypothesis-profile new $(ARGS)
 
 bench: env-bench ## all measurements beside the peers: bench/results.json, results.md; ARGS=--quick for a trial elsewhere
@@ -71,7 +74,11 @@ validate: env-sam ## sam validate --lint, offline
 
 build: env-sam ## all deployable artifacts: PY=3.13 ARCH=x86_64 (or arm64) BUILD_DIR=.aws-sam/build
 	$(SAM) build --template template.yaml --build-dir $(BUILD_DIR) --parameter-overrides Architecture=$(ARCH)
-	@echo "Deploy it as it was built: sam deploy --parameter-overrides Architecture=$(ARCH) ..."
+	@$(PYTHON) -m scripts.built_template $(BUILD_DIR)
+	@$(PYTHON) -m scripts.sizes $(BUILD_DIR)
+
+sizes: env ## MB of each function with its layer, its limit and its largest parts, of what make build left in BUILD_DIR
+	@$(PYTHON) -m scripts.sizes $(BUILD_DIR)
 
 check-build: env ## every call that generate makes through LiteLLM, from what make build left in BUILD_DIR
 	$(PYTHON) scripts/check_generate.py $(BUILD_DIR)

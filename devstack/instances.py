@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from multiprocessing import Pipe
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
 from devstack.events import REGION
 from devstack.template import FunctionDefinition
@@ -48,16 +48,36 @@ class Outcome:
     is_error: bool = False
 
 
-class _Gone(Exception):
-    """The worker ended before it answered."""
+class Gone(Exception):
+    """An instance ended before it answered; the message says how."""
+
+
+class NotLoaded(Exception):
+    """An instance cannot be started; the message is the description (JSON) of why."""
+
+
+class Instance(Protocol):
+    """One execution environment of a function."""
+
+    def run(self, request_id: str, payload: bytes) -> tuple[bool, bytes]:
+        """Return whether the handler succeeded, and its result or error; raises `TimeoutError` or `Gone`."""
+        ...
+
+    def kill(self) -> None: ...
 
 
 class _Worker:
-    def __init__(self, command: list[str], environment: Mapping[str, str], log: int | IO[Any], lifeline: int) -> None:
+    """A process that has loaded the handler from where its source lies."""
+
+    def __init__(
+        self, definition: FunctionDefinition, environment: Mapping[str, str], log: int | IO[Any], lifeline: int
+    ) -> None:
+        """Start a process and wait until it is ready. Raises `NotLoaded`."""
+        self._definition = definition
         self._connection, theirs = Pipe()
         with theirs:
             self.process = subprocess.Popen(
-                [*command, str(theirs.fileno()), str(lifeline)],
+                [sys.executable, "-P", str(_WORKER), str(theirs.fileno()), str(lifeline)],
                 env=dict(environment),
                 pass_fds=(theirs.fileno(), lifeline),
                 stdin=subprocess.DEVNULL,
@@ -65,23 +85,45 @@ class _Worker:
                 stderr=log,
                 start_new_session=True,  # Ctrl-C is for the parent
             )
+        try:
+            fault = self._receive(INIT_TIMEOUT_SEC).decode()
+        except TimeoutError:
+            fault = '{"errorType": "Sandbox.Timedout", "errorMessage": "Init timed out"}'
+        except Gone as gone:
+            fault = json.dumps({"errorType": "Runtime.ExitError", "errorMessage": f"Init: {gone}"})
+        if fault:
+            self.kill()
+            raise NotLoaded(fault)
 
-    def receive(self, timeout: float) -> bytes:
-        """Raises `TimeoutError`, or `_Gone` with how the process ended."""
+    def run(self, request_id: str, payload: bytes) -> tuple[bool, bytes]:
+        definition = self._definition
+        head = {
+            "function_name": definition.name,
+            "timeout": definition.timeout,
+            "memory_limit_in_mb": definition.memory_mb,
+            "aws_request_id": request_id,
+        }
+        deadline = time.monotonic() + definition.timeout
+        self._send(json.dumps(head).encode(), payload)
+        verdict = self._receive(definition.timeout)
+        return verdict == b"ok", self._receive(max(1.0, deadline - time.monotonic()))
+
+    def _receive(self, timeout: float) -> bytes:
+        """Raises `TimeoutError`, or `Gone` with how the process ended."""
         try:
             message = self._connection.recv_bytes() if self._connection.poll(timeout) else None
         except (EOFError, OSError):
-            raise _Gone(self._ending()) from None
+            raise Gone(self._ending()) from None
         if message is None:
             raise TimeoutError
         return message
 
-    def send(self, *messages: bytes) -> None:
+    def _send(self, *messages: bytes) -> None:
         try:
             for message in messages:
                 self._connection.send_bytes(message)
         except OSError:
-            raise _Gone(self._ending()) from None
+            raise Gone(self._ending()) from None
 
     def _ending(self) -> str:
         try:
@@ -113,8 +155,8 @@ class Instances:
         self._log = log
         self._limit = limit
         self._changed = threading.Condition()
-        self._idle: list[_Worker] = []
-        self._all: set[_Worker] = set()
+        self._idle: list[Instance] = []
+        self._all: set[Instance] = set()
         self._starting = 0
         self._closed = threading.Event()
         self._lifeline, self._lifeline_end = os.pipe()
@@ -122,53 +164,48 @@ class Instances:
     def invoke(self, payload: bytes) -> Outcome:
         """Run the handler on an event (JSON). Raises `Busy` when no instance gets free in time."""
         request_id = str(uuid.uuid4())
-        worker = self._take()
-        if isinstance(worker, bytes):
-            return Outcome(request_id, worker, is_error=True)
-        definition = self.definition
-        head = {
-            "function_name": definition.name,
-            "timeout": definition.timeout,
-            "memory_limit_in_mb": definition.memory_mb,
-            "aws_request_id": request_id,
-        }
-        deadline = time.monotonic() + definition.timeout
         try:
-            worker.send(json.dumps(head).encode(), payload)
-            verdict = worker.receive(definition.timeout)
-            answer = worker.receive(max(1.0, deadline - time.monotonic()))
+            instance = self._take()
+        except NotLoaded as fault:
+            return Outcome(request_id, str(fault).encode(), is_error=True)
+        try:
+            ok, answer = instance.run(request_id, payload)
         except TimeoutError:
-            self._discard(worker)
-            message = f"Task timed out after {definition.timeout:.2f} seconds"
+            self._discard(instance)
+            message = f"Task timed out after {self.definition.timeout:.2f} seconds"
             return self._failure(request_id, "Sandbox.Timedout", message)
-        except _Gone as gone:
-            self._discard(worker)
+        except Gone as gone:
+            self._discard(instance)
             return self._failure(request_id, "Runtime.ExitError", f"Runtime exited with error: {gone}")
         except BaseException:
-            self._discard(worker)
+            self._discard(instance)
             raise
-        self._give_back(worker)
+        self._give_back(instance)
         if len(answer) > MAX_PAYLOAD_BYTES:
             message = f"Response payload size ({len(answer)} bytes) exceeded {MAX_PAYLOAD_BYTES} bytes"
             return self._failure(request_id, "Function.ResponseSizeTooLarge", message)
-        return Outcome(request_id, answer, is_error=verdict != b"ok")
+        return Outcome(request_id, answer, is_error=not ok)
 
     def warm(self, count: int = 1) -> None:
         """Start instances before the first requests come. Raises `RuntimeError` when the function cannot be loaded."""
-        taken = [self._take() for _ in range(count)]
-        for worker in taken:
-            if isinstance(worker, bytes):
-                raise RuntimeError(f"{self.definition.name} cannot be loaded: {worker.decode()}")
-            self._give_back(worker)
+        taken: list[Instance] = []
+        try:
+            for _ in range(count):
+                taken.append(self._take())
+        except NotLoaded as fault:
+            raise RuntimeError(f"{self.definition.name} cannot be loaded: {fault}") from None
+        finally:
+            for instance in taken:
+                self._give_back(instance)
 
     def close(self) -> None:
         """Kill every instance, busy or not."""
         with self._changed:
             self._closed.set()
-            workers, self._all, self._idle = self._all, set(), []
+            instances, self._all, self._idle = self._all, set(), []
             self._changed.notify_all()
-        for worker in workers:
-            worker.kill()
+        for instance in instances:
+            instance.kill()
         os.close(self._lifeline)
         os.close(self._lifeline_end)
 
@@ -178,8 +215,8 @@ class Instances:
         os.write(self._log if isinstance(self._log, int) else self._log.fileno(), line)
         return Outcome(request_id, json.dumps(fault).encode(), is_error=True)
 
-    def _take(self) -> _Worker | bytes:
-        """Return an idle instance or a new one; bytes describe why the function cannot be loaded."""
+    def _take(self) -> Instance:
+        """Return an idle instance or a new one. Raises `Busy` or `NotLoaded`."""
         deadline = time.monotonic() + self.definition.timeout
         with self._changed:
             while not self._idle and len(self._all) + self._starting >= self._limit:
@@ -190,47 +227,35 @@ class Instances:
             if self._idle:
                 return self._idle.pop()
             self._starting += 1
-        worker, fault = None, b""
+        instance: Instance | None = None
         try:
-            worker, fault = self._started()
+            instance = self.start()
         finally:
             with self._changed:
                 self._starting -= 1
                 closed = self._closed.is_set()
-                if worker is not None and not closed:
-                    self._all.add(worker)
+                if instance is not None and not closed:
+                    self._all.add(instance)
                 self._changed.notify_all()
-        if worker is None:
-            return fault
         if closed:
-            worker.kill()
+            instance.kill()
             raise Busy(self.definition.name)
-        return worker
+        return instance
 
-    def _started(self) -> tuple[_Worker | None, bytes]:
-        """Return a new instance that is ready, or None and why the function cannot be loaded."""
-        worker = _Worker([sys.executable, "-P", str(_WORKER)], self._environment, self._log, self._lifeline)
-        try:
-            fault = worker.receive(INIT_TIMEOUT_SEC)
-        except TimeoutError:
-            fault = b'{"errorType": "Sandbox.Timedout", "errorMessage": "Init timed out"}'
-        except _Gone as gone:
-            fault = json.dumps({"errorType": "Runtime.ExitError", "errorMessage": f"Init: {gone}"}).encode()
-        if not fault:
-            return worker, b""
-        worker.kill()
-        return None, fault
+    def start(self) -> Instance:
+        """Return a new instance that is ready. Raises `NotLoaded`."""
+        return _Worker(self.definition, self._environment, self._log, self._lifeline)
 
-    def _give_back(self, worker: _Worker) -> None:
+    def _give_back(self, instance: Instance) -> None:
         with self._changed:
-            if worker in self._all:
-                self._idle.append(worker)
+            if instance in self._all:
+                self._idle.append(instance)
                 self._changed.notify()
 
-    def _discard(self, worker: _Worker) -> None:
-        worker.kill()
+    def _discard(self, instance: Instance) -> None:
+        instance.kill()
         with self._changed:
-            self._all.discard(worker)
+            self._all.discard(instance)
             self._changed.notify()
 
 

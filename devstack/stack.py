@@ -43,7 +43,8 @@ class Stack:
     Ports: 0 takes a free one. `environment`: the caller's; it sets those variables that the template declares for a
     function. `log`: where the functions' logs go, a file or its descriptor. `ttl_interval`: seconds between two looks
     for items whose time is over. `nats`: with a nats-server, its two streams and the bridge to `consume`, ready when
-    the context is entered. Raises `PortTaken`; with `nats`, `NatsNotStarted` and `BridgeNotStarted`.
+    the context is entered. `build`: run what was built there, under Lambda's own runtime interface, in place of the
+    source. Raises `PortTaken`; with `nats`, `NatsNotStarted` and `BridgeNotStarted`.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class Stack:
         ttl_interval: float = 1.0,
         table_name: str = "tips",
         template: Path = TEMPLATE,
+        build: Path | None = None,
     ) -> None:
         self._ports = {
             "table": table_port,
@@ -77,6 +79,7 @@ class Stack:
         self._max_instances = max_instances
         self._ttl_interval = ttl_interval
         self._template = Template(template)
+        self._build = build
         self._open = ExitStack()
         self.table_name = table_name
         self.functions: dict[str, Instances] = {}
@@ -89,7 +92,7 @@ class Stack:
             opening.callback(client(self.table_endpoint).delete_table, TableName=self.table_name)
             for name, definition in self._template.functions().items():
                 variables = self._variables(definition)
-                instances = Instances(definition, variables, log=self._log, limit=self._max_instances)
+                instances = self._instances(definition, variables)
                 opening.callback(instances.close)
                 self.functions[name] = instances
             self.score_url = self._served(opening, "score", function_url(self.functions["ScoreFunction"]))
@@ -103,6 +106,13 @@ class Stack:
 
     def __exit__(self, *_: object) -> None:
         self._open.close()
+
+    def _instances(self, definition: FunctionDefinition, variables: Mapping[str, str]) -> Instances:
+        if self._build is None:
+            return Instances(definition, variables, log=self._log, limit=self._max_instances)
+        from devstack.emulator import Emulated  # Linux alone has it
+
+        return Emulated(definition, variables, build=self._build, log=self._log, limit=self._max_instances)
 
     def _started_time_to_live(self, opening: ExitStack) -> None:
         time_to_live = TimeToLive(
