@@ -16,7 +16,7 @@ demo dev test test-thorough test-build test-emulator test-proxy ci-full bench be
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help demo dev test test-thorough test-build test-emulator test-proxy ci-full bench bench-cold lint check-contracts format validate build check-build sizes \
+.PHONY: help demo dev test test-thorough test-build test-emulator test-proxy ci-full bench bench-cold lint check-contracts format validate build check-build deploy sizes \
     lock audit clean env env-sam env-bench env-proxy env-runtime
 
 help: ## this list
@@ -32,27 +32,30 @@ dev: env ## keep the whole stack running on local ports, until Ctrl-C
 # cores, because many tests wait for a time-out.
 PARALLEL := -n $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1) --maxprocesses 8 --dist loadfile
 
-test: env env-sam ## the tests; ARGS="-k word" is passed on to pytest
+test: env env-sam env-runtime ## the tests; ARGS="-k word" is passed on to pytest
 	$(PYTHON) -m pytest $(PARALLEL) $(ARGS)
 
-test-thorough: env env-sam ## the tests of what every change can hardly break: all pages' commands, fuzzed routes, the bench
+test-thorough: env env-sam env-runtime ## the tests of what every change can hardly break: all pages' commands, fuzzed routes, the bench
 	$(PYTHON) -m pytest $(PARALLEL) -m "thorough and not long" $(ARGS)
 
-test-build: env env-sam ## the tests of the built artifacts: they run alone, from bytecode, and fit
+test-build: env env-sam env-runtime ## the tests of the built artifacts: they run alone, from bytecode, and fit
 	$(PYTHON) -m pytest -m "build and not long" $(ARGS)
 
 test-emulator: env env-sam env-runtime ## the tests that run what make build left under Lambda's runtime interface
-	$(PYTHON) -m pytest $(PARALLEL) -m "emulator and not long" $(ARGS)
+	$(PYTHON) -m pytest $(PARALLEL) --emulated -m "emulator and not long" $(ARGS)
 
 test-proxy: env env-proxy ## the tests that put a real LiteLLM proxy in front of generate
 	$(PYTHON) -m pytest -m proxy $(ARGS)
 
 ci-full: env env-sam env-runtime env-proxy ## all of them, those marked `long`, `build`, `emulator` or `proxy` too, on new examples
-	CHAOS_KEEP=1 $(PYTHON) -m pytest $(PARALLEL) -m "" --hypothesis-profile new $(ARGS)
+	CHAOS_KEEP=1 $(PYTHON) -m pytest $(PARALLEL) -m "not emulator" --hypothesis-profile new $(ARGS)
+	$(PYTHON) -m pytest $(PARALLEL) --emulated -m emulator --hypothesis-profile new $(ARGS)
 
-bench: env-bench ## all measurements beside the peers: bench/results.json, results.md; ARGS=--quick for a trial elsewhere
+bench: env-bench env-sam env-runtime build ## all measurements beside the peers: bench/results.json, results.md; ARGS=--quick for a trial elsewhere
 	$(BENCH_PYTHON) -m bench $(ARGS)
 
+bench-cold: env-bench env-sam env-runtime build ## cold starts of what was built beside their floors, and no other part of `make bench`
+	$(BENCH_PYTHON) -m bench --only cold $(ARGS)
 
 lint: env check-contracts ## formatting, ruff, mypy strict, exported contracts; changes nothing
 	$(PYTHON) -m ruff format --check .
@@ -82,6 +85,12 @@ sizes: env ## MB of each function with its layer, its limit and its largest part
 
 check-build: env ## every call that generate makes through LiteLLM, from what make build left in BUILD_DIR
 	$(PYTHON) scripts/check_generate.py $(BUILD_DIR)
+
+STACK ?= oo-tips
+
+deploy: env ## sam deploy of what make build left, by a sam and credentials of your own, then old versions go; STACK=, ARGS=
+	sam deploy --template-file $(BUILD_DIR)/template.yaml --config-file $(CURDIR)/samconfig.toml --stack-name $(STACK) $(ARGS)
+	.venv/bin/tips versions prune --stack $(STACK) --keep 3 --yes
 
 lock: env ## recompile all pins; UPGRADE=1 takes newer versions
 	scripts/lock.sh $(if $(UPGRADE),--upgrade)

@@ -24,6 +24,8 @@ PARTS = (
     ("speed", "Speed", "bench.speed_tables:markdown"),
     ("generate", "Writing tips", "bench.generate_tables:markdown"),
     ("consume", "From events to learning", "bench.consume_tables:markdown"),
+    ("cold", "Cold starts", "bench.cold_tables:markdown"),
+    ("load", "Under load", "bench.load_tables:markdown"),
     ("mission", "The mission's own figure", "bench.mission:as_markdown"),
     ("learning", "Learning", "bench.learning_tables:markdown"),
 )
@@ -92,6 +94,8 @@ def markdown(results: dict[str, Any]) -> str:
         f"{on['processor']}, {on['cores']} cores, {on['system']}, Python {on['python']}; {libraries}.{apart}",
     ]
     for module, title, renderer in PARTS:
+        if module not in results:  # as yet measured with `--only` of another
+            continue
         where, _, name = renderer.partition(":")
         parts += [f"## {title}", getattr(import_module(where), name)(results[module])]
     return "\n\n".join(parts) + "\n"
@@ -104,14 +108,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--earlier", action="append", default=[], metavar="MODULE=FILE", help="take a part from what it wrote before"
     )
+    names = [module for module, *_ in PARTS]
+    parser.add_argument(
+        "--only", action="append", choices=names, help="measure this part anew and keep the others of results.json"
+    )
     options = parser.parse_args(arguments)
     earlier = dict(one.split("=", 1) for one in options.earlier)
     if options.quick and options.into is None:
         options.into = Path(tempfile.mkdtemp(prefix="bench-"))
     folder: Path = options.into or HERE
-    results: dict[str, Any] = {"quick": options.quick, "machine": machine(), "earlier": list(earlier)}
-    for module, *_ in PARTS:
-        if module in earlier:
+    kept = json.loads((HERE / "results.json").read_text()) if options.only else {}
+    results: dict[str, Any] = {"quick": options.quick, "machine": machine()}
+    results["earlier"] = [*earlier, *(module for module in names if options.only and module not in options.only)]
+    for module in names:
+        if options.only and module not in options.only:
+            if module in kept:
+                results[module] = kept[module]
+        elif module in earlier:
             results[module] = json.loads(Path(earlier[module]).read_text())
         else:
             results[module] = measure(module, options.quick)

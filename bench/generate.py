@@ -1,8 +1,7 @@
 """What `generate` adds of its own: `python -m bench.generate --out FILE.json [--quick]`.
 
-A call through the gateway over the same call by LiteLLM alone, and the import at a cold start over the same imports
-without our code. Only differences and ratios within one run mean something on a shared machine.
-`bench.generate_tables` renders the result.
+A call through the gateway over the same call by LiteLLM alone. Only differences within one run mean something on a
+shared machine. `bench.generate_tables` renders the result; what a cold start takes is measured by `bench.cold`.
 """
 
 from __future__ import annotations
@@ -19,14 +18,11 @@ from typing import Any
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as in template.yaml; read when numpy is first imported
 
-from bench.cold_start import cold_starts
 from bench.gateway_case import case, connections
 from bench.timing import interleaved, more
 
 MORE_MS = 1.0
 """A call through the gateway may take at most this much longer."""
-IMPORT_RATIO = 1.1
-"""The import may take at most this many times that of the floor."""
 PACKAGES = ("litellm", "openai", "httpx", "httpcore", "aiohttp", "fastapi", "botocore")
 
 
@@ -46,10 +42,8 @@ def generate(*, quick: bool = False) -> dict[str, Any]:
     """Return everything that is measured, ready for JSON."""
     begun = time.perf_counter()
     rounds, per_round = (3, 10) if quick else (25, 40)
-    started = cold_starts(rounds=1 if quick else 11)
     called = calls(rounds=rounds, per_round=per_round)
     gateway = next(row for row in called if row["name"] == "gateway")
-    floor = next(row for row in started["rows"] if row["name"] == "floor")
     return {
         "quick": quick,
         "versions": {package: metadata.version(package) for package in PACKAGES},
@@ -57,8 +51,6 @@ def generate(*, quick: bool = False) -> dict[str, Any]:
         "calls_per_round": per_round,
         "calls": called,
         "call_bar": {"more_ms": MORE_MS, "met": gateway["more_ms"] <= MORE_MS},
-        "import": started,
-        "import_bar": {"ratio": IMPORT_RATIO, "met": floor["ratio"] <= IMPORT_RATIO},
         "seconds": time.perf_counter() - begun,
     }
 
@@ -66,7 +58,7 @@ def generate(*, quick: bool = False) -> dict[str, Any]:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.generate", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
-    parser.add_argument("--quick", action="store_true", help="few calls and imports")
+    parser.add_argument("--quick", action="store_true", help="few calls")
     options = parser.parse_args(arguments)
     result = generate(quick=options.quick)
     options.out.write_text(json.dumps(result, indent=1) + "\n")

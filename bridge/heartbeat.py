@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from tips import telemetry
-from tips.contracts.scoring import ConsumerHealth, NatsHealth
+from tips.contracts.shown import ConsumerHealth, NatsHealth
 from tips.errors import TableUnavailable, WriteConflict
 from tips.state import bridge_health
 from tips.state.table import Table

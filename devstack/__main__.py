@@ -35,6 +35,8 @@ def main() -> int:
             nats=True,
             nats_port=nats,
             bridge_port=bridge,
+            table_host=os.environ.get("DEV_TABLE_HOST", "").strip() or None,
+            lambda_endpoint=os.environ.get("DEV_LAMBDA_ENDPOINT", "").strip() or None,
         ) as stack:
             # A setting that a function refuses shows now, and nobody's first request waits for LiteLLM.
             with ThreadPoolExecutor() as executor:
@@ -65,6 +67,8 @@ def _print_addresses(stack: Stack) -> None:
     print(f"generate's function URL  {stack.generate_url}")
     print(f"Lambda's Invoke API      {stack.invoke_url}  ({', '.join(stack.functions)})")
     print(f"DynamoDB                 {stack.table_endpoint}  (table {stack.table_name}, empty)")
+    if stack.table_endpoint_outside:
+        print(f"  also for containers    {stack.table_endpoint_outside}  (and whoever else reaches that address)")
     print(
         f"NATS with JetStream      {stack.nats_url}  (streams signals and feedback; the bridge hands them to consume)"
     )

@@ -104,6 +104,11 @@ class Emulated(Instances):
     def start(self) -> Instance:
         return _Emulator(self.definition, self._binary, self._folder, self._variables, self._log)
 
+    def processes(self) -> list[int]:
+        """Return the processes that run the handler; none of an environment that no request has reached."""
+        shells = [one.process.pid for one in self._all if isinstance(one, _Emulator)]
+        return [runtime for shell in shells for emulator in children(shell) for runtime in children(emulator)]
+
 
 class _Emulator:
     """One emulator and, from the first request on, the function's process in it."""

@@ -21,7 +21,7 @@ from devstack.template import TEMPLATE, FunctionDefinition, Template
 from devstack.ttl import TimeToLive
 
 # moto is slow, and a busy machine is slower.
-_LOCAL = {
+LOCAL_BUDGETS = {
     "SCORE_READ_BUDGET_MS": "2000",
     "SCORE_WRITE_BUDGET_MS": "2000",
     "GENERATE_TABLE_BUDGET_MS": "2000",
@@ -43,8 +43,8 @@ class Stack:
     Ports: 0 takes a free one. `environment`: the caller's; it sets those variables that the template declares for a
     function. `log`: where the functions' logs go, a file or its descriptor. `ttl_interval`: seconds between two looks
     for items whose time is over. `nats`: with a nats-server, its two streams and the bridge to `consume`, ready when
-    the context is entered. `build`: run what was built there, under Lambda's own runtime interface, in place of the
-    source. Raises `PortTaken`; with `nats`, `NatsNotStarted` and `BridgeNotStarted`.
+    the context is entered. `table_host`: one more address on which the table answers. `lambda_endpoint`: another Invoke
+    API for the bridge to hand events to. Raises `PortTaken`; with `nats`, `NatsNotStarted` and `BridgeNotStarted`.
     """
 
     def __init__(
@@ -57,13 +57,14 @@ class Stack:
         nats: bool = False,
         nats_port: int = 0,
         bridge_port: int = 0,
+        table_host: str | None = None,
+        lambda_endpoint: str | None = None,
         environment: Mapping[str, str] | None = None,
         log: int | IO[Any] = 2,
         max_instances: int = 8,
         ttl_interval: float = 1.0,
         table_name: str = "tips",
         template: Path = TEMPLATE,
-        build: Path | None = None,
     ) -> None:
         self._ports = {
             "table": table_port,
@@ -74,12 +75,13 @@ class Stack:
             "bridge": bridge_port,
         }
         self._nats = nats
+        self._table_host = table_host
+        self._lambda_endpoint = lambda_endpoint
         self._environment = os.environ if environment is None else environment
         self._log = log
         self._max_instances = max_instances
         self._ttl_interval = ttl_interval
         self._template = Template(template)
-        self._build = build
         self._open = ExitStack()
         self.table_name = table_name
         self.functions: dict[str, Instances] = {}
@@ -87,12 +89,14 @@ class Stack:
     def __enter__(self) -> Self:
         bypass_for_loopback()
         with ExitStack() as opening:
-            self.table_endpoint = self._opened(opening, "table", TableServer).url
+            table = self._opened(opening, "table", TableServer)
+            self.table_endpoint = table.url
+            self.table_endpoint_outside = self._outside(opening, table)
             create_table(self.table_endpoint, self.table_name, self._template)
             opening.callback(client(self.table_endpoint).delete_table, TableName=self.table_name)
             for name, definition in self._template.functions().items():
                 variables = self._variables(definition)
-                instances = self._instances(definition, variables)
+                instances = Instances(definition, variables, log=self._log, limit=self._max_instances)
                 opening.callback(instances.close)
                 self.functions[name] = instances
             self.score_url = self._served(opening, "score", function_url(self.functions["ScoreFunction"]))
@@ -107,12 +111,16 @@ class Stack:
     def __exit__(self, *_: object) -> None:
         self._open.close()
 
-    def _instances(self, definition: FunctionDefinition, variables: Mapping[str, str]) -> Instances:
-        if self._build is None:
-            return Instances(definition, variables, log=self._log, limit=self._max_instances)
-        from devstack.emulator import Emulated  # Linux alone has it
-
-        return Emulated(definition, variables, build=self._build, log=self._log, limit=self._max_instances)
+    def _outside(self, opening: ExitStack, table: HttpServer) -> str | None:
+        """Serve the table on the other address too, where one was asked for; returns its URL there."""
+        if self._table_host is None:
+            return None
+        try:
+            server = HttpServer("table", table.application, table.port, host=self._table_host)
+        except OSError as error:
+            raise _taken(table.port, f"table on {self._table_host}", error) from error
+        opening.callback(server.stop)
+        return server.url
 
     def _started_time_to_live(self, opening: ExitStack) -> None:
         time_to_live = TimeToLive(
@@ -133,7 +141,7 @@ class Stack:
         self.nats_url = opening.enter_context(NatsServer(self._ports["nats"])).url
         bridge = BridgeProcess(
             nats_url=self.nats_url,
-            lambda_endpoint=self.invoke_url,
+            lambda_endpoint=self._lambda_endpoint or self.invoke_url,
             dynamodb_endpoint=self.table_endpoint,
             table_name=self.table_name,
             port=self._ports["bridge"],
@@ -168,5 +176,5 @@ class Stack:
 
     def _variables(self, definition: FunctionDefinition) -> dict[str, str]:
         table = {"TABLE_NAME": self.table_name, "DYNAMODB_ENDPOINT": self.table_endpoint}
-        chosen = {**_LOCAL, **self._environment, **table}
+        chosen = {**LOCAL_BUDGETS, **self._environment, **table}
         return {name: chosen.get(name, value) for name, value in definition.environment.items()}

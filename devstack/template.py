@@ -46,6 +46,13 @@ def _short_tag(loader: yaml.SafeLoader, tag: str, node: yaml.Node) -> Any:
 _Loader.add_multi_constructor("!", _short_tag)
 
 
+def read_document(path: Path) -> dict[str, Any]:
+    """Return what a template says, its intrinsic functions by their long names."""
+    with path.open(encoding="utf-8") as file:
+        document: dict[str, Any] = yaml.load(file, _Loader)  # noqa: S506 (a SafeLoader)
+    return document
+
+
 @dataclass(frozen=True, slots=True)
 class FunctionDefinition:
     """One function of the template. `timeout`: seconds."""
@@ -71,13 +78,19 @@ class StreamTrigger:
 class Template:
     """A template with its parameters at their defaults, or at what `parameters` says.
 
-    A reference to a resource resolves to the resource's logical id, as `sam local` does it.
+    A reference to a resource resolves to the resource's logical id, as `sam local` does it. `document`: what the file
+    says, for who has read it already.
     """
 
-    def __init__(self, path: Path = TEMPLATE, parameters: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        path: Path = TEMPLATE,
+        parameters: Mapping[str, str] | None = None,
+        *,
+        document: Mapping[str, Any] | None = None,
+    ) -> None:
         self._folder = path.parent
-        with path.open(encoding="utf-8") as file:
-            self._document: dict[str, Any] = yaml.load(file, _Loader)  # noqa: S506 (a SafeLoader)
+        self._document = read_document(path) if document is None else document
         defaults = {name: str(spec.get("Default", "")) for name, spec in self._section("Parameters").items()}
         self._parameters = {**defaults, **(parameters or {})}
 
@@ -164,6 +177,9 @@ class Template:
             case "Fn::If":
                 condition, then, otherwise = argument
                 return self.resolve(then if self._evaluate("Condition", condition) else otherwise)
+            case "Fn::Join":
+                separator, parts = argument
+                return separator.join(self.resolve(parts))
             case "Fn::Equals":
                 left, right = self.resolve(argument)
                 return left == right
@@ -176,4 +192,6 @@ class Template:
         raise ValueError(f"{name} is not supported locally")
 
     def _reference(self, name: str) -> Any:
-        return self._parameters.get(name, _PSEUDO_PARAMETERS.get(name, name))
+        value = self._parameters.get(name, _PSEUDO_PARAMETERS.get(name, name))
+        is_list = self._section("Parameters").get(name, {}).get("Type") == "CommaDelimitedList"
+        return str(value).split(",") if is_list else value

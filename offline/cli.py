@@ -17,6 +17,7 @@ from offline import (
     prior_commands,
     prompt_commands,
     retake_command,
+    version_commands,
 )
 from offline.command import BadInput
 from tips import telemetry
@@ -34,6 +35,7 @@ app.add_typer(contracts_commands.app, name="contracts")
 app.add_typer(dlq_commands.app, name="dlq")
 app.add_typer(prior_commands.app, name="prior")
 app.add_typer(prompt_commands.app, name="prompts")
+app.add_typer(version_commands.app, name="versions")
 app.command()(config_commands.promote)
 app.command()(config_commands.rollback)
 app.command()(event_commands.replay)

@@ -7,10 +7,10 @@ from types import ModuleType
 
 from pydantic import BaseModel
 
-from tips.contracts import common, generation, reward, scoring
+from tips.contracts import generation, refusals, reward, scoring, shown
 from tips.contracts.common import Answer, Body
 
-_MODULES: tuple[ModuleType, ...] = (scoring, reward, generation, common)
+_MODULES: tuple[ModuleType, ...] = (scoring, reward, shown, generation, refusals)
 
 
 @cache

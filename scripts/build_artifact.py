@@ -2,53 +2,97 @@
 
     python build_artifact.py layers/shared .aws-sam/build/SharedLayer
 
-`sam build` runs it through the Makefile beside each function. PY (3.13) and ARCH (this machine's) name the
-target, which need not be the interpreter or the machine that builds. The result depends on the pins and the
-source only: two builds are equal byte for byte.
+`sam build` runs it through the Makefile beside each function. PY (3.13) and ARCH (arm64, as in template.yaml) name
+the target, which need not be the interpreter or the machine that builds. The result depends on the pins and the
+source only: two builds are equal byte for byte, and in all times of files.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 SCRIPTS = Path(__file__).resolve().parent
 LAYER = SCRIPTS.parent / "layers" / "shared"
+ARCHITECTURE = "arm64"  # the default of template.yaml's parameter, so that a plain `sam build` fits its template
+FIXED_TIME = 315_619_200  # 1980-01-02 UTC: in every time zone a time that a zip can hold
 # Not source: how the folder is built, what it needs, what tests it.
 NOT_SHIPPED = shutil.ignore_patterns("Makefile", "requirements.*", "tests", "__pycache__", "*.pyc", ".*")
 
-# What packages bring and nothing here uses, as globs under the installed packages.
+# What packages bring and no function uses, as globs under the installed packages. tests/test_build_shipped.py runs
+# everything that the functions do without it.
 UNUSED = (
     "bin",
     ".lock",  # left by uv
-    # numpy, 53 -> 44 MB: tests, a Fortran front end, and what only compilers and type checkers read.
+    # What is for those who train priors, for the bridge and for the OpenAPI document, none of which is here.
+    "tips/bandit/mixed_model.py",
+    "tips/bandit/population.py",
+    "tips/ingest/handover.py",
+    "tips/contracts/refusals.py",
+    # numpy, 53 -> 37 MB: tests, a Fortran front end, what only compilers and type checkers read, and sub-packages that
+    # are imported when they are first named.
     "numpy/**/tests",
     "numpy/conftest.py",
     "numpy/f2py",
     "numpy/_pyinstaller",
     "numpy/_core/include",
     "numpy/_core/lib",
-    "numpy/random/lib",
+    "numpy/_core/*_tests*.so",
+    "numpy/_core/_simd*.so",  # what numpy's own tests call
+    "numpy/random",
+    "numpy/fft",
+    "numpy/polynomial",
+    "numpy/testing",
     "numpy/**/*.pyi",
     "numpy/**/*.pxd",
-    # LiteLLM, 155 -> 95 MB: the proxy's web interface and server, and an opt-in native path with a fallback.
-    # The rest of proxy/ stays because `import litellm` reaches into it, and the tokenizers stay because
-    # tiktoken would download them at run time.
+    # Powertools, 5.6 -> 1 MB: all but logger and metrics.
+    "aws_lambda_powertools/event_handler",
+    "aws_lambda_powertools/middleware_factory",
+    *(
+        f"aws_lambda_powertools/utilities/{name}"
+        for name in (
+            *("auth_alpha", "batch", "circuit_breaker", "data_classes", "data_masking", "feature_flags", "idempotency"),
+            *("kafka", "metadata", "parameters", "parser", "streaming", "validation"),
+        )
+    ),
+    # Command lines, and plug-ins of type checkers and test runners.
+    "fastapi/__main__.py",
+    "fastapi/cli.py",
+    "starlette/testclient.py",
+    "anyio/pytest_plugin.py",
+    "pydantic/mypy.py",
+    "pydantic/v1/mypy.py",
+    "pydantic/v1/_hypothesis_plugin.py",
+    # Other names of `attr` and `yaml`, by which nobody here calls them.
+    "attrs",
+    "_yaml",
+    # LiteLLM, 155 -> 82 MB: the proxy's web interface and server, its guardrails and command line, and an opt-in native
+    # path with a fallback. The rest of proxy/ stays because `import litellm` reaches into it, and the tokenizers stay
+    # because tiktoken would download them at run time, but for one of models that are gone.
     "litellm/proxy/_experimental/out",
     "litellm/proxy/swagger",
     "litellm/proxy/_lazy_openapi_snapshot.json",
     "litellm/proxy/proxy_server.py",
+    "litellm/proxy/client",
+    "litellm/proxy/lens",
+    "litellm/proxy/guardrails/content_filter_data",
+    "litellm/proxy/guardrails/guardrail_hooks",
+    "litellm/proxy/common_utils/codex_bundled_models_*.json",
     "litellm/rust_bridge/_native*.so",
+    "litellm/litellm_core_utils/tokenizers/ec7223a39ce59f226a68acc30dc1af2788490e15",  # p50k_base
 )
-# botocore describes 440 services, of which we call one: 27 -> 4 MB, and creating a client takes 40 ms less.
+# botocore describes 440 services, of which we call one: 27 -> 3 MB, and creating a client takes 60 ms less.
 BOTOCORE_DATA = "botocore/data"
+SERVICE = "dynamodb"
 BOTOCORE_DATA_USED = {
-    "dynamodb",
+    SERVICE,
     "endpoints.json",
     "partitions.json",
     "sdk-default-configuration.json",
@@ -63,11 +107,6 @@ def say(message: str) -> None:
 
 def succeeds(*command: str, **env: str) -> bool:
     return subprocess.run(command, env=os.environ | env, check=False).returncode == 0
-
-
-def host_architecture() -> str:
-    machine = platform.machine().lower()
-    return {"aarch64": "arm64", "amd64": "x86_64"}.get(machine, machine)
 
 
 def find_python(minor: str) -> str | None:
@@ -122,6 +161,17 @@ def trim(packages: Path) -> None:
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
+    endpoints = packages / BOTOCORE_DATA / "endpoints.json"
+    if endpoints.exists():
+        endpoints.write_text(json.dumps(of_one_service(json.loads(endpoints.read_text())), separators=(",", ":")))
+
+
+def of_one_service(endpoints: dict[str, Any]) -> dict[str, Any]:
+    """Leave of botocore's list of endpoints, which is read whole for the first client, the regions and one service."""
+    for partition in endpoints["partitions"]:
+        services = partition["services"]
+        partition["services"] = {name: services[name] for name in services if name == SERVICE}
+    return endpoints
 
 
 def compile_bytecode(packages: Path, minor: str, mounted_at: str) -> None:
@@ -142,6 +192,16 @@ def compile_bytecode(packages: Path, minor: str, mounted_at: str) -> None:
     # In one process and without hash randomisation, so that the bytecode is the same every time.
     if not succeeds(*command, str(packages), PYTHONHASHSEED="0"):
         sys.exit(f"Could not compile everything in {packages}: see the messages above.")
+    # Only what came now, so that a source that changed after it was compiled shows by its time.
+    for cache in packages.rglob("__pycache__"):
+        settle((cache.parent, cache, *cache.iterdir()))
+
+
+def settle(paths: Iterable[Path]) -> None:
+    """Give files and folders the same time and permissions, whoever builds them and whenever."""
+    for path in paths:
+        path.chmod(0o755 if path.is_dir() else 0o644)
+        os.utime(path, (FIXED_TIME, FIXED_TIME))
 
 
 def megabytes(folder: Path) -> str:
@@ -152,14 +212,15 @@ def main() -> None:
     if sys.version_info < (3, 11):  # noqa: UP036 (a plain `sam build` takes the python3 that it finds)
         sys.exit(f"Building needs a python3 of 3.11 or newer on PATH; this one is {platform.python_version()}.")
     source, artifact = (Path(argument).resolve() for argument in sys.argv[1:3])
-    minor, arch = os.environ.get("PY") or "3.13", os.environ.get("ARCH") or host_architecture()
+    minor, arch = os.environ.get("PY") or "3.13", os.environ.get("ARCH") or ARCHITECTURE
     packages, mounted_at = (artifact / "python", "/opt/python") if source == LAYER else (artifact, "/var/task")
 
     install(source / "requirements.txt", packages, minor, arch)
-    trim(packages)
     shutil.copytree(source, packages, ignore=NOT_SHIPPED, dirs_exist_ok=True)
+    trim(packages)
     plain = megabytes(artifact)
-    compile_bytecode(packages, minor, mounted_at)
+    settle((artifact, *artifact.rglob("*")))
+    compile_bytecode(packages, minor, mounted_at)  # the last step: nothing may change afterwards
     say(f"{artifact.name}: Python {minor}, {arch}: {megabytes(artifact)} ({plain} without bytecode)")
 
 

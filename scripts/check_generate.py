@@ -21,7 +21,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "layers" / "shared")]
 
-from tests.model_server import ModelServer, Reply  # noqa: E402
+from tests.model_server import CUT_OFF, EMPTY_CHOICES, HUGE, OUT_OF_BUDGET, ModelServer, Reply  # noqa: E402
 
 CONVERSE = {
     "output": {"message": {"role": "assistant", "content": [{"text": "[]"}]}},
@@ -38,6 +38,13 @@ REPLIES = {
     "limiting": Reply(status=429),
     "broken": Reply(status=500),
     "slow": Reply(delay=5.0),
+    "charging": Reply(headers={"x-litellm-response-cost": "0.25"}),
+    "spent": OUT_OF_BUDGET,
+    "rejecting": Reply(status=400),
+    "empty": EMPTY_CHOICES,
+    "huge": HUGE,
+    "cut_off": CUT_OFF,
+    "no_json": Reply(body=b"<html>"),
     "bedrock": Reply(body=json.dumps(CONVERSE).encode()),
 }
 # What Lambda sets, with credentials as it gives a function's role; and nothing else of this environment.
@@ -72,13 +79,19 @@ def inside(build: Path, servers: dict[str, str]) -> dict[str, Any]:
         return found
 
 
-def main(build: Path) -> int:
+def make_all_calls(build: Path) -> tuple[dict[str, Any], dict[str, ModelServer]]:
+    """Return what tests/built_function.py found, and the servers with what they were asked, by name."""
     with ExitStack() as stack:
         servers = {name: stack.enter_context(ModelServer(reply)) for name, reply in REPLIES.items()}
         unused = stack.enter_context(socket.socket())
         unused.bind(("127.0.0.1", 0))
         urls = {name: server.url for name, server in servers.items()}
         found = inside(build, urls | {"nobody": f"http://127.0.0.1:{unused.getsockname()[1]}"})
+    return found, servers
+
+
+def main(build: Path) -> int:
+    found, servers = make_all_calls(build)
     failures = {name: error for name, error in found["answer"].items() if error}
     if found["strangers"]:
         failures["modules from outside"] = ", ".join(found["strangers"])

@@ -64,6 +64,9 @@ def main() -> int:
     parser.add_argument("--tools", type=Path, help="environment whose uv and pip are used (default: its own)")
     options = parser.parse_args()
     environment: Path = options.environment.absolute()
+    if environment.is_symlink():
+        say(f"{options.environment} is a link: what another checkout uses would be cleared. Remove the link.")
+        return 1
     requirements: Path = options.requirements
     tools: Path = (options.tools or options.environment).absolute()
 

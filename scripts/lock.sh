@@ -33,7 +33,8 @@ compile layers/shared/requirements $follow
 
 # A function never carries what the layer has.
 in_layer=$(names layers/shared/requirements.txt)
-compile functions/score/requirements $follow $in_layer
+# anyio asks for idna where it looks a host's name up, which no function lets it do.
+compile functions/score/requirements $follow $in_layer --no-emit-package idna
 compile functions/consume/requirements $follow $in_layer
 # A process of its own, with the layer's packages beside it.
 compile bridge/requirements $follow

@@ -2,9 +2,10 @@
 
     python -I -S built_function.py REQUEST RESULT
 
-REQUEST (JSON): `folders`, the function's and the layer's, and either an `event` for app.handler or `code` that
-leaves its `answer`. RESULT (JSON): `answer`, `compiled` (modules of the folders without usable bytecode) and
-`strangers` (modules from neither the folders nor the standard library).
+REQUEST (JSON): `folders`, the function's and the layer's, and either an `event` for app.handler, or `events` of which
+there is an `answer` each, or `code` that leaves its `answer`. RESULT (JSON): `answer`, `compiled` (modules of the
+folders without usable bytecode), `strangers` (modules from neither the folders nor the standard library) and
+`imported` (the files of all modules from the folders).
 """
 
 import importlib
@@ -13,6 +14,7 @@ import json
 import sys
 import sysconfig
 import time
+import zoneinfo
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ folders: list[str] = request["folders"]
 
 assert not [entry for entry in sys.path if "site-packages" in entry], "only the built folders may be on the path"
 sys.path[:0] = folders
+zoneinfo.reset_tzpath(to=[])  # Lambda's image has no time zones of its own
 
 compiled: list[str] = []
 compile_source = importlib.machinery.SourceFileLoader.source_to_code
@@ -54,6 +57,8 @@ class Context:
 
 if "event" in request:
     answer = importlib.import_module("app").handler(request["event"], Context())
+elif "events" in request:
+    answer = [importlib.import_module("app").handler(event, Context()) for event in request["events"]]
 else:
     names: dict[str, Any] = {}
     exec(request["code"], names)  # noqa: S102 (the test's own code)
@@ -64,4 +69,5 @@ files = {name: str(getattr(module, "__file__", None) or "") for name, module in 
 strangers = {
     name: file for name, file in files.items() if file and (not file.startswith(allowed) or "site-packages" in file)
 }
-RESULT.write_text(json.dumps({"answer": answer, "compiled": compiled, "strangers": strangers}))
+imported = sorted({file for file in files.values() if file.startswith(tuple(folders))})
+RESULT.write_text(json.dumps({"answer": answer, "compiled": compiled, "strangers": strangers, "imported": imported}))

@@ -6,6 +6,7 @@ import gc
 import importlib.util
 import itertools
 import os
+import socket
 import sys
 import uuid
 import warnings
@@ -23,6 +24,7 @@ from devstack.template import ROOT, FunctionDefinition
 
 if TYPE_CHECKING:
     from devstack.table import TableServer
+    from tests.emulated import Pools
     from tips.state.table import Table
 
 # A slow machine is no fault of an example. Examples are the same in every run, but under `--hypothesis-profile new`.
@@ -61,8 +63,17 @@ _LOCAL_ENVIRONMENT = {
     "GENERATE_TABLE_BUDGET_MS": "5000",
     "TABLE_DEADLINE_MS": "8000",
 }
+_OWN_VARIABLES = (
+    *("TABLE_NAME", "DYNAMODB_ENDPOINT", "ACTIVE_POLICY", "DEFAULT_PROMPT_VERSION", "TABLE_DEADLINE_MS"),
+    *("DEFAULT_REWARD", "HALF_LIFE_DAYS", "MIN_EXPLORE", "MLFLOW_TRACKING_URI"),
+)
 bypass_for_loopback()
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # read when numpy is first imported
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    help_ = "run the contract tests against what `make build` left, under Lambda's runtime interface emulator"
+    parser.addoption("--emulated", action="store_true", help=help_)
 
 
 def pytest_report_header() -> str:
@@ -77,15 +88,15 @@ def pytest_report_header() -> str:
 
 @pytest.fixture(autouse=True)
 def _isolated_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    own = (
-        *("TABLE_NAME", "DYNAMODB_ENDPOINT", "ACTIVE_POLICY", "DEFAULT_PROMPT_VERSION", "TABLE_DEADLINE_MS"),
-        *("DEFAULT_REWARD", "HALF_LIFE_DAYS", "MIN_EXPLORE", "MLFLOW_TRACKING_URI"),
-    )
     for name in list(os.environ):
-        if name in own or name.startswith(_FOREIGN_VARIABLES):
+        if _is_of_a_function(name):
             monkeypatch.delenv(name)
     for name, value in _LOCAL_ENVIRONMENT.items():
         monkeypatch.setenv(name, value)
+
+
+def _is_of_a_function(variable: str) -> bool:
+    return variable in _OWN_VARIABLES or variable.startswith(_FOREIGN_VARIABLES)
 
 
 _WITH_NATS = ("test_bridge", "test_chaos", "test_event_window", "test_event_replay", "test_devstack_stack", "test_docs")
@@ -96,8 +107,13 @@ def _is_with_nats(module: Any) -> bool:
     return str(module.__name__).rpartition(".")[2].startswith(_WITH_NATS)
 
 
+@pytest.hookimpl(tryfirst=True)  # before tests are chosen by their marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    from tests.emulated import is_contract
+
     for item in items:
+        if is_contract(item):
+            item.add_marker(pytest.mark.emulator)
         if isinstance(item, pytest.Function) and _is_with_nats(item.module):
             for left in ("<function StreamWriter.__del__", "<function _SelectorTransport.__del__", "<socket.socket"):
                 ignored = f"ignore:Exception ignored in. {left}:pytest.PytestUnraisableExceptionWarning"
@@ -140,15 +156,18 @@ def table_server() -> Iterator[TableServer]:
 
 
 @pytest.fixture
-def new_table(table_server: TableServer) -> Iterator[Callable[[], LocalTable]]:
+def new_table(request: pytest.FixtureRequest, table_server: TableServer) -> Iterator[Callable[[], LocalTable]]:
     """Makes as many fresh tables as a test asks for (Hypothesis tests need one per example)."""
     from devstack.table import client, create_table
+    from tests import emulated
 
     dynamodb = client(table_server.endpoint)
     names: list[str] = []
 
     def make() -> LocalTable:
         name = f"tips-{uuid.uuid4().hex[:12]}"
+        if emulated.uses_emulator(request.node) and not names:
+            name = emulated.TABLE_NAME  # one name, so that environments that are kept find it
         create_table(table_server.endpoint, name)
         names.append(name)
         return LocalTable(table_server.endpoint, name, dynamodb)
@@ -178,12 +197,64 @@ class LoadedFunction:
         """Call the handler as its function URL would. `options`: those of `devstack.events.url_event`."""
         return Answer.from_result(self.invoke(url_event(method, path, body, **options)))
 
+    def openapi(self) -> dict[str, Any]:
+        """Return the document that describes its routes."""
+        document: dict[str, Any] = self.module.app.openapi()
+        return document
+
+
+@pytest.fixture(scope="session")
+def emulated_pools(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pools]:
+    """Environments of built functions that run under the emulator."""
+    from tests import faulty_dynamodb
+    from tests.emulated import Pools
+    from tests.model_server import ModelServer
+
+    with pytest.MonkeyPatch.context() as patch:
+        with socket.socket() as one, socket.socket() as other:
+            one.bind(("127.0.0.1", 0))
+            other.bind(("127.0.0.1", 0))
+            patch.setattr(ModelServer, "usual_port", one.getsockname()[1])
+            patch.setattr(faulty_dynamodb, "usual_port", other.getsockname()[1])
+        pools = Pools(tmp_path_factory.mktemp("emulated"))
+        yield pools
+        pools.close()
+
 
 @pytest.fixture
-def load_function(
+def load_emulated(
+    request: pytest.FixtureRequest, emulated_pools: Pools, load_in_process: Callable[..., LoadedFunction]
+) -> Callable[..., LoadedFunction]:
+    """`load_function`, of what `make build` left, under the emulator."""
+    from tests.emulated import Elsewhere, EmulatedFunction, variables_of
+
+    def load(name: str, **environment: str) -> LoadedFunction:
+        given = {**_table_of(request), **environment}
+        pool = emulated_pools.get(name, variables_of(request.node, given, _is_of_a_function))
+        return EmulatedFunction(Elsewhere(), given, pool, lambda: load_in_process(name, **environment))
+
+    return load
+
+
+@pytest.fixture
+def load_function(request: pytest.FixtureRequest) -> Callable[..., LoadedFunction]:
+    """`load_in_process`, or with `--emulated` and for tests of the contract `load_emulated`."""
+    from tests.emulated import is_contract
+
+    name = "load_emulated" if is_contract(request.node) else "load_in_process"
+    load: Callable[..., LoadedFunction] = request.getfixturevalue(name)
+    return load
+
+
+def _table_of(request: pytest.FixtureRequest) -> dict[str, str]:
+    return request.getfixturevalue("table").environment() if "table" in request.fixturenames else {}
+
+
+@pytest.fixture
+def load_in_process(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[..., LoadedFunction]]:
-    """`load_function("score", ACTIVE_POLICY="linucb")`: functions/score/app.py under that environment.
+    """`load_in_process("score", ACTIVE_POLICY="linucb")`: functions/score/app.py under that environment.
 
     Where the test has the fixture `table`, the function gets that table. Each load is a module of its own.
     """
@@ -191,8 +262,7 @@ def load_function(
 
     def load(name: str, **environment: str) -> LoadedFunction:
         folder = ROOT / "functions" / name
-        if "table" in request.fixturenames:
-            environment = {**request.getfixturevalue("table").environment(), **environment}
+        environment = {**_table_of(request), **environment}
         with monkeypatch.context() as patch:
             for key, value in environment.items():
                 patch.setenv(key, value)

@@ -8,6 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+usual_port = 0
+"""Where the only endpoint of a test is found; 0: anywhere. Functions that are kept between tests find it again."""
+
 THROTTLED = "ProvisionedThroughputExceededException"
 ANSWERS = {
     "throttling": (
@@ -50,7 +53,10 @@ def faulty_dynamodb(fault: str) -> Iterator[str]:
         def log_message(self, *_: object) -> None:
             """Say nothing."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    try:
+        server = ThreadingHTTPServer(("127.0.0.1", usual_port), Handler)
+    except OSError:
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()

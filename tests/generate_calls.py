@@ -6,9 +6,10 @@ Leaves in `answer` what went wrong, by call. The variable SERVERS holds, as JSON
 import asyncio
 import json
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 
-from tips.llm import gateway
+from tips.llm import gateway, tracing, transport
 from tips.llm.failures import ModelFailure
 from tips.llm.gateway import Completion
 from tips.llm.models import ALIAS, Model
@@ -25,8 +26,20 @@ def call(made: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
     return made
 
 
-def at(server: str, *, json_schema: bool = False) -> Model:
-    return Model(ALIAS, f"{SERVERS[server]}/v1", "key", json_schema)
+def at(server: str, *, json_schema: bool = False, price: tuple[float, float] | None = None) -> Model:
+    return Model(ALIAS, f"{SERVERS[server]}/v1", "key", json_schema, price)
+
+
+@contextmanager
+def proxies(**addresses: str) -> Iterator[None]:
+    before = dict(os.environ)
+    del os.environ["NO_PROXY"]
+    os.environ |= addresses
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 async def ask(model: Model, timeout_sec: float = 30.0) -> Completion:
@@ -56,6 +69,39 @@ async def with_a_json_schema() -> None:
 
 
 @call
+async def every_prompt() -> None:
+    for prompt in registry.prompts().values():
+        messages = prompt.render({"hour_of_day": 9, "timezone": "Europe/Berlin"}, 3)
+        model = at("schema", json_schema=True)
+        assert (await gateway.complete(model, messages, prompt.parameters, 30.0, prompt.output_schema)).text
+
+
+@call
+async def in_another_event_loop() -> None:
+    assert (await asyncio.to_thread(lambda: asyncio.run(ask(at("good"))))).text
+
+
+@call
+async def through_a_proxy() -> None:
+    with proxies(HTTP_PROXY=SERVERS["good"]):
+        assert (await ask(Model(ALIAS, "http://model.invalid/v1", "key"))).text
+
+
+@call
+async def through_a_proxy_that_is_away() -> None:
+    with proxies(HTTPS_PROXY=SERVERS["nobody"]):
+        await fails_with("unavailable", ask(Model(ALIAS, "https://model.invalid/v1", "key")))
+
+
+@call
+async def tls() -> None:
+    # A server without TLS: what leads up to the handshake needs the certificates of certifi.
+    assert transport.tls_context().get_ca_certs()
+    address = SERVERS["good"].replace("http://", "https://")
+    await fails_with("unavailable", ask(Model(ALIAS, f"{address}/v1", "key")))
+
+
+@call
 async def without_usage() -> None:
     # LiteLLM may count the tokens itself then, with tables that it would else download.
     assert (await ask(at("uncounted"))).text
@@ -78,6 +124,22 @@ async def rate_limit() -> None:
 
 
 @call
+async def out_of_budget() -> None:
+    await fails_with("refused", ask(at("spent")))
+
+
+@call
+async def other_refusals() -> None:
+    await fails_with("rejected", ask(at("rejecting")))
+
+
+@call
+async def answers_that_are_none() -> None:
+    for server in ("empty", "huge", "cut_off", "no_json"):
+        await fails_with("bad_answer", ask(at(server)))
+
+
+@call
 async def server_error() -> None:
     await fails_with("unavailable", ask(at("broken")))
 
@@ -92,6 +154,33 @@ async def a_known_price() -> None:
     answer = await ask(at("priced"))  # it calls itself gpt-4o-mini
     assert answer.cost_usd is not None
     assert 0 < answer.cost_usd < 0.01
+
+
+@call
+async def a_price_of_ours() -> None:
+    assert (await ask(at("good", price=(1.0, 2.0)))).cost_usd == 140e-6
+
+
+@call
+async def a_price_that_the_server_tells() -> None:
+    assert (await ask(at("charging"))).cost_usd == 0.25
+
+
+@call
+async def estimates() -> None:
+    messages = registry.prompts()[registry.STANDARD_VERSION].render({}, 3)
+    assert gateway.estimate(at("good"), messages, 100).usd == 0
+    for model in (NOVA, CLAUDE, at("good", price=(1.0, 2.0))):
+        usage = gateway.estimate(model, messages, 100)
+        assert usage.tokens > 100
+        assert usage.usd > 0
+
+
+@call
+async def a_trace_that_cannot_be_sent() -> None:
+    # MLflow is not part of the artifact; where its address is set, the answer still goes out.
+    os.environ["MLFLOW_TRACKING_URI"] = SERVERS["nobody"]
+    tracing.trace({"model": ALIAS, "latency_ms": 1.0}, [])
 
 
 @call

@@ -57,7 +57,7 @@ def routes(document: dict[str, Any]) -> list[str]:
 def fuzz(function: LoadedFunction, route: str, mode: GenerationMode, accepted: set[int], examples: int) -> None:
     """Call one route with generated requests: answers keep the document, and good requests get an accepted status."""
     method, path = route.split()
-    operation = schemathesis.openapi.from_dict(function.module.app.openapi())[path][method]
+    operation = schemathesis.openapi.from_dict(function.openapi())[path][method]
     with session_to(function) as session:
 
         @settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck), database=None)

@@ -6,7 +6,7 @@ import json
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from devstack.http_server import HttpServer
 
@@ -66,11 +66,17 @@ class Received:
 class ModelServer:
     """Answers `replies` in turn, the last one for ever, and keeps what it was asked."""
 
+    usual_port: ClassVar[int] = 0
+    """Where the only server of a test is found; 0: anywhere. Functions that are kept between tests find it again."""
+
     def __init__(self, *replies: Reply) -> None:
         self._replies = list(replies) or [Reply()]
         self._stopped = threading.Event()
         self.received: list[Received] = []
-        self._server = HttpServer("model server", self._serve)
+        try:
+            self._server = HttpServer("model server", self._serve, self.usual_port)
+        except OSError:
+            self._server = HttpServer("model server", self._serve)
         self.url = self._server.url
 
     def __enter__(self) -> Self:

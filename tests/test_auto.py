@@ -184,7 +184,7 @@ def test_the_probability_is_logged_and_replays_from_what_was_known(functions: Fu
         # The means are those of ridge regression on what had been learned.
         posterior = form_posterior(learned.statistics(SCHEMA))
         mean, _ = posterior.predict(np.array([logged.vector]))
-        assert mean[0] == logged.mean[drawn]
+        assert mean[0] == pytest.approx(logged.mean[drawn], abs=1e-12)
         functions.react("ann", functions.show("ann", written), (-1) ** number * 0.5)
 
 

@@ -1,4 +1,4 @@
-"""`bench.generate` measures what it says: all sides make the same call, the floor imports the same modules."""
+"""`bench.generate` measures what it says: all sides make the same call."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from bench import cold_start, generate
+from bench import generate
 from bench.generate_tables import markdown
 from bench.instant_model import MODEL, InstantModel
 from bench.timing import Times, interleaved, more
@@ -73,45 +73,6 @@ def test_the_model_names_what_it_heard_and_what_it_costs() -> None:
         assert server.heard().calls == 0
 
 
-@pytest.mark.long
-def test_the_floor_imports_all_that_the_function_does_and_nothing_else() -> None:
-    app = cold_start.start("app")
-    floor = cold_start.start("floor", app.modules)
-    assert {"litellm", "openai", "fastapi", "botocore.session", "numpy"} <= set(app.modules)
-    assert not [name for name in app.modules if name.startswith("tips")]
-    assert set(floor.modules) == set(app.modules)
-    for one in (app, floor):
-        assert one.processor > 0
-        assert one.wall > 0
-
-
-def test_a_floor_that_imports_less_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    def start(side: str, names: list[str] | tuple[str, ...] = ()) -> cold_start.Start:
-        return cold_start.Start(1.0, 1.0, ["litellm", "fastapi"] if side == "app" else ["fastapi"])
-
-    monkeypatch.setattr(cold_start, "start", start)
-    with pytest.raises(RuntimeError, match="litellm"):
-        cold_start.cold_starts(rounds=1)
-
-
-def test_imports_are_compared_round_by_round(monkeypatch: pytest.MonkeyPatch) -> None:
-    begun: list[str] = []
-
-    def start(side: str, names: list[str] | tuple[str, ...] = ()) -> cold_start.Start:
-        begun.append(side)
-        slow = 1 + len(begun) // 4  # the machine gets slower
-        return cold_start.Start({"app": 3.0, "floor": 2.0, "imports": 1.0}[side] * slow, 1.0, ["litellm"])
-
-    monkeypatch.setattr(cold_start, "start", start)
-    measured = cold_start.cold_starts(rounds=1)
-    # One to learn the modules, a round to warm up, and the one that counts, in the other order.
-    assert begun == ["app", "imports", "floor", "app", "app", "floor", "imports"]
-    rows = {row["name"]: row for row in measured["rows"]}
-    assert rows["app"]["ratio"] == 1.0
-    assert (rows["floor"]["ms"], rows["floor"]["ratio"]) == (4.0, 1.5)
-    assert (rows["imports"]["ms"], rows["imports"]["ratio"]) == (2.0, 3.0)
-
-
 def test_differences_are_taken_round_by_round() -> None:
     times, base = Times([3000.0, 9000.0, 5000.0], [2000.0] * 3), Times([2000.0, 8000.0, 3000.0], [1500.0] * 3)
     assert more(times, base) == {"more_ms": 1.0, "low": 1.0, "high": 1.5, "processor": 0.5}
@@ -145,9 +106,4 @@ def test_a_quick_run_reports_all_that_the_tables_need(tmp_path: Path) -> None:
     for row in calls.values():
         assert row["low"] <= row["more_ms"] <= row["high"]
     assert result["call_bar"] == {"more_ms": generate.MORE_MS, "met": calls["gateway"]["more_ms"] <= generate.MORE_MS}
-    starts = {row["name"]: row for row in result["import"]["rows"]}
-    assert list(starts) == ["app", "floor", "imports"]
-    assert result["import"]["modules"] > 1000
-    met = starts["floor"]["ratio"] <= generate.IMPORT_RATIO
-    assert result["import_bar"] == {"ratio": generate.IMPORT_RATIO, "met": met}
     assert markdown(result) in done.stdout

@@ -12,6 +12,7 @@ from devstack.template import Template
 YAML = """
 Parameters:
   Url: {Type: String, Default: ""}
+  Models: {Type: CommaDelimitedList, Default: "a,b"}
 Conditions:
   HasUrl: !Not [!Equals [!Ref Url, ""]]
   Never: !And [!Condition HasUrl, !Equals [a, b]]
@@ -38,6 +39,7 @@ Resources:
           EITHER: !If [Either, "1", "0"]
           NAME: !Sub "${AWS::Region}-${Things}-${!Literal}"
           ARN: !GetAtt Things.Arn
+          MODELS: !Join ["+", !Ref Models]
 """
 
 
@@ -60,6 +62,7 @@ def test_functions_have_globals_merged_in_and_references_resolved(path: Path) ->
         "EITHER": "1",
         "NAME": "eu-west-1-Things-${Literal}",
         "ARN": "Things.Arn",
+        "MODELS": "a+b",
     }
 
 

@@ -15,6 +15,11 @@ FOLDER = Path(__file__).resolve().parents[1] / "events"
 FUNCTIONS = {"score": "score", "reward": "score", "generate": "generate", "consume": "consume"}
 
 
+def function_of(name: str) -> str:
+    """Return the function that an event is for, by the first word of its file's name. Raises `KeyError`."""
+    return FUNCTIONS[re.split(r"[._-]", name)[0]]
+
+
 def test_the_files_are_what_the_script_writes() -> None:
     for name, event in make_events.FILES.items():
         assert (FOLDER / name).read_text() == make_events.render(event)
@@ -22,7 +27,7 @@ def test_the_files_are_what_the_script_writes() -> None:
 
 @pytest.mark.parametrize("name", sorted(path.name for path in FOLDER.glob("*.json")))
 def test_every_event_is_answered(load_function: Any, table: Any, name: str) -> None:
-    function = load_function(FUNCTIONS[re.split(r"[._-]", name)[0]])
+    function = load_function(function_of(name))
     result = function.invoke(json.loads((FOLDER / name).read_text()))
     if name.startswith("consume"):
         bad = ["8"] if name == "consume_mixed_one_bad.json" else []

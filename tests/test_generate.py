@@ -439,7 +439,7 @@ print("litellm" in sys.modules, "mlflow" in sys.modules)
 """
     environment = {"PYTHONPATH": f"{ROOT / 'layers/shared'}:{ROOT}", "PYTHONWARNINGS": "error"}
     if on_lambda:
-        environment["AWS_LAMBDA_INITIALIZATION_TYPE"] = "on-demand"
+        environment["AWS_LAMBDA_INITIALIZATION_TYPE"] = "provisioned-concurrency"
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     said = [line for line in run.stdout.splitlines() if not line.startswith("{")]

@@ -12,9 +12,18 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 HEAVY = {"litellm", "openai", "boto3", "mlflow", "pandas", "requests", "aiohttp", "httpx", "hypothesis", "moto"}
 HEAVY |= {"rich", "typer", "offline"}
+# Sub-packages that are imported when they are first named, and what comes along with them.
+HEAVY |= {f"numpy.{name}" for name in ("ma", "random", "fft", "polynomial", "testing", "f2py", "ctypeslib")}
+# Of the standard library: what tests, debuggers, servers and other processes are for.
+HEAVY |= {"unittest", "doctest", "pdb", "http.server", "multiprocessing", "sqlite3", "xmlrpc", "logging.config"}
+HEAVY |= {"aws_lambda_powertools.event_handler", "aws_lambda_powertools.utilities.parser", "aws_xray_sdk"}
+# Brought by Lambda's runtime; its hooks are registered under SnapStart alone.
+HEAVY |= {"snapshot_restore_py", "awslambdaric"}
 FORBIDDEN = {
     "score": HEAVY | {"tips.llm", "tips.prompts", "tips.ingest"},
-    "consume": HEAVY | {"fastapi", "starlette", "mangum", "tips.llm", "tips.prompts", "tips.http", "tips.scoring"},
+    "consume": HEAVY
+    | {"asyncio", "anyio", "opentelemetry"}
+    | {"fastapi", "starlette", "mangum", "tips.llm", "tips.prompts", "tips.http", "tips.scoring"},
     "generate": HEAVY | {"tips.ingest", "tips.scoring", "tips.state.decisions", "tips.state.reactions"},
 }
 

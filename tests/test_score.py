@@ -243,7 +243,7 @@ def test_a_fault_of_ours_has_the_errors_shape_and_says_nothing_of_the_request(
     def fail(*_: Any) -> None:
         raise RuntimeError("anna-secret")
 
-    monkeypatch.setattr(score.module.learning, "read", fail)
+    monkeypatch.setattr("tips.state.learning.read", fail)
     answer = score.call("GET", "/stats/anna-secret")
     assert answer.status == 500
     assert answer.headers["content-type"] == "application/json"

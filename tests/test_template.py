@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from devstack.template import ROOT, Template
-from tests.sam_template import DOCUMENT, RESOURCES, granted, listed, properties, statements
+from tests.sam_template import DOCUMENT, RESOURCES, granted, properties
 from tips.settings import Settings
 from tips.state import keys
 
@@ -81,70 +81,10 @@ def test_the_index_by_tip_is_local() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(FUNCTIONS))
-def test_policies_name_their_actions_and_resources(name: str) -> None:
-    assert all(isinstance(policy, dict) for policy in properties(name)["Policies"]), "no ready-made policies"
-    for statement in statements(name):
-        assert statement["Effect"] == "Allow"
-        assert not [action for action in listed(statement["Action"]) if "*" in action]
-        assert not [resource for resource in listed(statement["Resource"]) if "*" in str(resource)]
-
-
-@pytest.mark.parametrize("name", sorted(FUNCTIONS))
 def test_a_function_reaches_only_the_partitions_of_its_role(name: str) -> None:
     assert set(granted(name)) == REACH[name]
     # A request without a partition key would satisfy ForAllValues.
     assert not {"Scan", "PartiQLSelect", "ListTables"} & {action for each in granted(name).values() for action in each}
-
-
-@pytest.mark.parametrize(
-    ("name", "pattern", "actions"),
-    [
-        ("ScoreFunction", "C#CONFIG", {"GetItem", "BatchGetItem"}),
-        ("ScoreFunction", "C#PRIOR", {"GetItem", "BatchGetItem"}),
-        ("ScoreFunction", "C#HEALTH", {"GetItem", "BatchGetItem"}),
-        ("ScoreFunction", "T#*", {"GetItem", "BatchGetItem", "ConditionCheckItem", "PutItem", "UpdateItem"}),
-        (
-            "ScoreFunction",
-            "G#*",
-            {
-                *("GetItem", "BatchGetItem", "Query", "ConditionCheckItem"),
-                *("PutItem", "UpdateItem", "DeleteItem", "BatchWriteItem"),
-            },
-        ),
-        ("ScoreFunction", "C#PROMPTS#*", {"PutItem", "UpdateItem", "ConditionCheckItem"}),
-        ("ConsumeFunction", "T#*", {"GetItem", "BatchGetItem", "ConditionCheckItem"}),
-        ("ConsumeFunction", "G#*", {"GetItem", "BatchGetItem", "ConditionCheckItem", "PutItem", "UpdateItem"}),
-        ("ConsumeFunction", "C#PROMPTS#*", {"PutItem", "UpdateItem"}),
-        ("ConsumeFunction", "C#SHOWN#*", {"PutItem", "UpdateItem", "DeleteItem"}),
-        ("ConsumeFunction", "C#DLQ#*", {"PutItem", "UpdateItem"}),
-        ("GenerateFunction", "T#*", {"GetItem", "BatchGetItem", "ConditionCheckItem"}),
-        ("GenerateFunction", "C#CONFIG", {"GetItem", "BatchGetItem"}),
-        ("GenerateFunction", "C#PRIOR", {"GetItem", "BatchGetItem"}),
-        ("GenerateFunction", "C#PROMPTS#*", {"GetItem", "BatchGetItem"}),
-        ("GenerateFunction", "C#SHOWN#*", {"Query"}),
-        ("GenerateFunction", "C#CAP#*", {"Query", "PutItem", "UpdateItem"}),
-    ],
-)
-def test_outside_a_users_own_state_a_function_may_do_only_this(name: str, pattern: str, actions: set[str]) -> None:
-    assert granted(name)[pattern] == actions
-
-
-@pytest.mark.parametrize(
-    ("name", "patterns"),
-    [
-        ("ScoreFunction", {"U#*", "G#*", "T#*", "C#CONFIG", "C#PRIOR", "C#HEALTH"}),
-        ("ConsumeFunction", {"U#*", "G#*", "T#*"}),
-        ("GenerateFunction", {"G#*", "T#*", "C#CONFIG", "C#PRIOR", "C#BREAKER", "C#PROMPTS#*"}),
-    ],
-)
-def test_one_statement_covers_all_partitions_of_one_batch(name: str, patterns: set[str]) -> None:
-    # Two statements, each for a part, would refuse it: a statement must name every key of a request.
-    assert any(
-        "dynamodb:BatchGetItem" in listed(statement["Action"])
-        and patterns <= set(statement["Condition"]["ForAllValues:StringLike"]["dynamodb:LeadingKeys"])
-        for statement in statements(name)
-        if "Condition" in statement
-    )
 
 
 def test_generate_reaches_nothing_of_what_is_kept_of_people_for_others() -> None:

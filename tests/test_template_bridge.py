@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 
 from devstack.template import Template
-from tests.sam_template import DOCUMENT, RESOURCES, listed, properties, statements
+from tests.sam_template import DOCUMENT, RESOURCES, listed, properties, role, statements
 from tips.state import keys
 
-IN_PLACE_OF_THE_BRIDGE = {"EventQueue", "EventsGivenUp", "EventQueuesTakeTlsOnly", "EventsFromQueue"}
+IN_PLACE_OF_THE_BRIDGE = {
+    *("EventQueue", "EventsGivenUp", "EventQueuesTakeTlsOnly", "EventsFromQueue", "EventsWereGivenUp"),
+}
 
 
 def test_the_bridge_may_invoke_the_live_consume_and_write_its_heartbeat_and_nothing_else() -> None:
@@ -40,12 +42,12 @@ def test_the_queue_and_all_that_belongs_to_it_are_there_only_when_asked_for() ->
 
 
 def test_consume_may_take_from_that_queue_under_the_same_condition_only() -> None:
-    policies = properties("ConsumeFunction")["Policies"]
+    policies = role("ConsumeFunction")["Policies"]
     (conditional,) = [policy["If"] for policy in policies if "If" in policy]
     assert conditional[0] == "TakesEventsFromSqs"
     assert conditional[2] == {"Ref": "AWS::NoValue"}
     takes = [one for one in statements("ConsumeFunction") if "sqs:ReceiveMessage" in listed(one["Action"])]
-    assert takes == conditional[1]["Statement"]
+    assert takes == conditional[1]["PolicyDocument"]["Statement"]
     assert takes[0]["Resource"] == {"GetAtt": "EventQueue.Arn"}
     assert set(takes[0]["Action"]) == {"sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"}
 

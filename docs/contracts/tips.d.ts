@@ -59,6 +59,72 @@ export interface ScoreResponse {
   explanation?: Explanation | null;
 }
 
+/** How a person reacted to a tip, by `decision_id`, by `tip_id`, or by `tip_id` with its `features`. */
+export type RewardRequest = {
+  user_id: string;
+  decision_id?: string | null;
+  tip_id?: string | null;
+  event_id?: string | null;
+  action?: "done" | "dismiss" | "snooze" | "helpful" | "not_helpful" | null;
+  dwell_ms?: number | null;
+  reward?: number | null;
+  occurred_at?: string | null;
+  features?: { [name: string]: number | boolean | null } | null;
+} & ({ decision_id: string } | { tip_id: string }) & ({ action: "done" | "dismiss" | "snooze" | "helpful" | "not_helpful" } | { reward: number });
+
+/** `applied` says whether what is learned moved; `reason` why not. */
+export interface RewardResponse {
+  ok?: boolean;
+  applied: boolean;
+  reason?: string | null;
+  reward: number;
+}
+
+/** A deferred decision was really shown, now. */
+export interface ActivateRequest {
+  user_id: string;
+  decision_id: string;
+}
+
+/** `applied`: whether the reward wait began now; `reason` why not. */
+export interface ActivateResponse {
+  ok?: boolean;
+  applied: boolean;
+  reason?: string | null;
+}
+
+/** Counts of learned reactions of one person under one policy; never decayed. */
+export interface StatsResponse {
+  user_id: string;
+  policy: string;
+  policy_version: string;
+  schema_hash: string;
+  /** integer */
+  pulls: number;
+  /** integer */
+  pulls_without_decision: number;
+  cumulative_reward: number;
+  estimated_mean: number;
+  last_updated: string | null;
+}
+
+export interface ResetResponse {
+  ok?: boolean;
+  user_id: string;
+  /** integer */
+  epoch: number;
+}
+
+/** Everything kept of the person is gone. `erased`: items by kind; `remains`: what cannot be taken back at once. */
+export interface EraseResponse {
+  ok?: boolean;
+  user_id: string;
+  erased: { [name: string]: number };
+  /** integer */
+  erased_total: number;
+  remains: string[];
+}
+
 /** One decision in short. `features` is the vector that the policy saw of the tip shown. */
 export interface HistoryEntry {
   ts: string;
@@ -168,72 +234,6 @@ export interface HealthResponse {
   ok: boolean;
   version: string;
   nats: NatsHealth;
-}
-
-/** How a person reacted to a tip, by `decision_id`, by `tip_id`, or by `tip_id` with its `features`. */
-export type RewardRequest = {
-  user_id: string;
-  decision_id?: string | null;
-  tip_id?: string | null;
-  event_id?: string | null;
-  action?: "done" | "dismiss" | "snooze" | "helpful" | "not_helpful" | null;
-  dwell_ms?: number | null;
-  reward?: number | null;
-  occurred_at?: string | null;
-  features?: { [name: string]: number | boolean | null } | null;
-} & ({ decision_id: string } | { tip_id: string }) & ({ action: "done" | "dismiss" | "snooze" | "helpful" | "not_helpful" } | { reward: number });
-
-/** `applied` says whether what is learned moved; `reason` why not. */
-export interface RewardResponse {
-  ok?: boolean;
-  applied: boolean;
-  reason?: string | null;
-  reward: number;
-}
-
-/** A deferred decision was really shown, now. */
-export interface ActivateRequest {
-  user_id: string;
-  decision_id: string;
-}
-
-/** `applied`: whether the reward wait began now; `reason` why not. */
-export interface ActivateResponse {
-  ok?: boolean;
-  applied: boolean;
-  reason?: string | null;
-}
-
-/** Counts of learned reactions of one person under one policy; never decayed. */
-export interface StatsResponse {
-  user_id: string;
-  policy: string;
-  policy_version: string;
-  schema_hash: string;
-  /** integer */
-  pulls: number;
-  /** integer */
-  pulls_without_decision: number;
-  cumulative_reward: number;
-  estimated_mean: number;
-  last_updated: string | null;
-}
-
-export interface ResetResponse {
-  ok?: boolean;
-  user_id: string;
-  /** integer */
-  epoch: number;
-}
-
-/** Everything kept of the person is gone. `erased`: items by kind; `remains`: what cannot be taken back at once. */
-export interface EraseResponse {
-  ok?: boolean;
-  user_id: string;
-  erased: { [name: string]: number };
-  /** integer */
-  erased_total: number;
-  remains: string[];
 }
 
 /** What a prompt may know of the person right now; all of it optional. As much as a body holds is taken: `tips.features.context` chooses and cuts, so that no app's long list or text refuses a person their tips. */

@@ -3,6 +3,9 @@ table's stream tells; answers with the records that failed."""
 
 from __future__ import annotations
 
+from tips import start
+
+# isort: split
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -100,3 +103,6 @@ def _given_up(record: Record, reason: str, context: Any) -> bool:
 def _in_time(context: Any) -> None:
     if context.get_remaining_time_in_millis() < _RESERVE_MS:
         raise OutOfTime
+
+
+start.finished()

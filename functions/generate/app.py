@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from tips import start
+
+# isort: split
 import os
-from contextlib import suppress
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
 from fastapi import FastAPI, Request
 
-from tips import __version__
+from tips import __version__, snapstart
 from tips.bandit.intervals import mean_interval
 from tips.contracts.generation import (
     GenerateHealth,
@@ -23,7 +26,7 @@ from tips.contracts.generation import (
 from tips.errors import InvalidField
 from tips.generating import Generator
 from tips.http import create_app, create_handler
-from tips.llm import gateway, tracing
+from tips.llm import loading
 from tips.prompts import registry
 from tips.settings import Settings
 from tips.state import prompt_counts
@@ -33,12 +36,20 @@ _ANSWERING_SEC = 1.5
 """What is kept of Lambda's remaining time for what follows the last call of a model: the table, and the answer."""
 _ERROR = 0.05
 """How often an interval of `/prompts/stats` may miss."""
+REHEARSED: Sequence[snapstart.Request] = (
+    ("GET", "/prompts", None),
+    (
+        "POST",
+        "/generate",
+        {"user_id": "rehearsal", "context": {"tasks": [{"id": "1", "content": "Rehearse"}], "hour_of_day": 9}},
+    ),
+)
 
 
 def build(settings: Settings) -> FastAPI:
     """Return the application under `settings`. Raises `ValueError` when they name no usable model address."""
     app = create_app("oO tips: generate", __version__)
-    generator = Generator(settings)
+    app.state.service = generator = Generator(settings)
 
     @cache
     def counting() -> Table:
@@ -108,12 +119,14 @@ def _remaining_sec(context: Any) -> float:
     return remaining_ms() / 1000 - _ANSWERING_SEC if remaining_ms else float("inf")
 
 
-settings = Settings.from_env()
-if "AWS_LAMBDA_INITIALIZATION_TYPE" in os.environ:
-    # In the handler the imports would run on the function's share of a CPU: several times slower.
-    gateway.load()
-    if os.environ.get("MLFLOW_TRACKING_URI"):
-        with suppress(ImportError):  # each trace that cannot be sent says so
-            tracing.load()
-app = build(settings)
+app = build(Settings.from_env())
 handler = create_handler(app)
+snapstart.register(app.state.service, handler, REHEARSED)
+match os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE"):
+    case None:
+        pass  # nobody waits for it longer at the first request that needs it
+    case "on-demand":
+        loading.begin(start.finished)  # somebody waits, and perhaps not for a model: it slows down all that follows
+    case _:
+        loading.load()  # before anybody waits
+        start.finished()

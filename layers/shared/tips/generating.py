@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -14,8 +17,8 @@ from tips.contracts.generation import GenerateRequest, GenerateResponse, TipCand
 from tips.errors import ServiceError
 from tips.features.context import build_context
 from tips.features.profile import profile_of
-from tips.llm import tracing
-from tips.llm.models import resolve_models
+from tips.llm import loading, local_template, tracing
+from tips.llm.models import Model, resolve_models
 from tips.llm.writer import NoTips, Written, write_tips
 from tips.prompt_choice import SCHEMA, PromptChooser, select, situation_of
 from tips.state.breakers import TableBreaker
@@ -56,6 +59,30 @@ class Generator:
         # For what is written to the table behind the last call, should each write take its whole budget or nearly so.
         total_sec, write_sec = settings.litellm_total_timeout, settings.generate_table_budget_ms / 1000
         self._after_sec = min(_AFTER_SEC, 3 * write_sec, total_sec / 20)
+        self._report: Callable[..., None] = _report
+
+    def prime(self) -> None:
+        """Open the connection to the table and read what all requests share."""
+        self.memory.aliases()
+
+    @contextmanager
+    def rehearsing(self) -> Iterator[None]:
+        """Within it tips come from `local/template`; the table is not asked, and nothing is kept, logged or traced."""
+        before = self.models, self.memory, self._report
+        self.models = (Model(local_template.NAME),)
+        self.memory = GenerationMemory(self._table.until(-math.inf), self.memory.shared)
+        self._report = _report_nothing
+        try:
+            yield
+        finally:
+            self.models, self.memory, self._report = before
+
+    def renew(self) -> None:
+        """Trust nothing that was read before, and hold no lease and no grudge against the table."""
+        self.memory.shared.expire()
+        self.memory = GenerationMemory(self._table, self.memory.shared)
+        self._caps = Caps(self._table, self._settings)
+        self.prime()
 
     async def generate(self, request: GenerateRequest, remaining_sec: float) -> GenerateResponse:
         """Return up to `n` tips within `remaining_sec`. Raises a `ServiceError` where there can be none."""
@@ -63,6 +90,9 @@ class Generator:
         deadline = started + min(self._settings.litellm_total_timeout, remaining_sec)
         if not self.models:
             raise ModelNotConfigured("no model is configured: set LITELLM_URL or LITELLM_MODEL")
+        loaded = loading.done_within(deadline - self._after_sec - time.monotonic())
+        if not loaded:
+            telemetry.count("ModelClientNotLoaded")
         settings, now = self._settings, datetime.now(UTC)
         generation_id = str(ULID())
         names = [model.name for model in self.models if not model.is_template]
@@ -79,7 +109,7 @@ class Generator:
                 prompt,
                 context,
                 request.n,
-                self.models,
+                self.models if loaded else (),
                 breaker=TableBreaker(self._table, names, known.breakers),
                 budget=self._caps.budget(request.user_id, now.timestamp()),
                 recent=self.memory.recently_shown(request.user_id) if names and known.known else (),
@@ -98,12 +128,12 @@ class Generator:
             if made is not None:
                 numbers |= {name: getattr(made, name) for name in ("prompt_tokens", "completion_tokens", "cost_usd")}
                 numbers["model"] = made.calls[-1].model if made.calls else self.models[0].name
-            _report("not generated", numbers, made, started, deadline)
+            self._report("not generated", numbers, made, started, deadline)
             raise
         logged = not (written.fallback or known.erased) and self.memory.remember(replace(choice, model=written.model))
         answer = _answer(written, choice, logged)
         numbers = answer.model_dump(exclude={"candidates"}) | {"candidates": len(answer.candidates)}
-        _report("generated", numbers, written, started, deadline)
+        self._report("generated", numbers, written, started, deadline)
         return answer
 
 
@@ -149,3 +179,7 @@ def _report(message: str, numbers: Mapping[str, Any], written: Written | None, s
             telemetry.count("GenerationFallbacks")
     telemetry.logger.info(message, extra=said)
     tracing.trace(said, () if written is None else written.calls, max(0.0, deadline - time.monotonic()) + 0.5)
+
+
+def _report_nothing(*_: object) -> None:
+    """Of a rehearsal: nobody asked."""

@@ -10,8 +10,9 @@ import base64
 import json
 import threading
 import weakref
-from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, cast
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import Any, cast, get_type_hints
 from urllib.parse import unquote
 
 from fastapi import FastAPI, Request, Response
@@ -22,10 +23,10 @@ from mangum import Mangum
 from pydantic import BaseModel, ValidationError
 from starlette.convertors import Convertor, register_url_convertor
 from starlette.exceptions import HTTPException
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.routing import compile_path
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tips import telemetry
-from tips.contracts.common import ErrorAnswer
 from tips.errors import BodyTooLarge, InvalidField, MalformedRequest, ServiceError
 
 MAX_BODY_BYTES = 1024 * 1024
@@ -33,7 +34,7 @@ MAX_BODY_BYTES = 1024 * 1024
 Handler = Callable[[dict[str, Any], Any], dict[str, Any]]
 
 # The schema by reference: given as a model, FastAPI would build a validator of it for every status of every route.
-_ERROR_CONTENT = {"application/json": {"schema": {"$ref": f"#/components/schemas/{ErrorAnswer.__name__}"}}}
+_ERROR_CONTENT = {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorAnswer"}}}
 
 ERROR_RESPONSES: dict[int | str, dict[str, Any]] = {
     status: {"content": _ERROR_CONTENT, "description": description}
@@ -88,9 +89,9 @@ _of_thread = _OfThread()
 _HTTP_CODES = {404: "not_found", 405: "method_not_allowed"}
 
 
-def create_app(title: str, version: str) -> FastAPI:
+def create_app(title: str, version: str) -> App:
     """Return an application whose every error has the contract's shape. Its documents are not served."""
-    app = _App(title=title, version=version, openapi_url=None, redirect_slashes=False, responses=ERROR_RESPONSES)
+    app = App(title=title, version=version, openapi_url=None, redirect_slashes=False, responses=ERROR_RESPONSES)
     app.add_middleware(_Unforeseen)
     app.add_exception_handler(ServiceError, _on_service_error)
     app.add_exception_handler(RequestValidationError, _on_invalid_request)
@@ -98,37 +99,94 @@ def create_app(title: str, version: str) -> FastAPI:
     return app
 
 
-class _App(FastAPI):
-    def openapi(self) -> dict[str, Any]:
-        """Return the OpenAPI document, in which the schemas that `ERROR_RESPONSES` refers to stand too."""
-        document = super().openapi()
-        own = ErrorAnswer.model_json_schema(mode="serialization", ref_template="#/components/schemas/{model}")
-        schemas = document.setdefault("components", {}).setdefault("schemas", {})
-        schemas |= {**own.pop("$defs", {}), ErrorAnswer.__name__: own}
-        return document
+class DeferredRoute(APIRoute):
+    """A route whose validators are built when the first request for it comes: a cold start needs those of one route."""
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], *, methods: Sequence[str], **options: Any) -> None:
+        self._options: dict[str, Any] | None = {**options, "methods": methods}
+        self.path, self.endpoint, self.methods = path, endpoint, set(methods)
+        self.path_regex, self.path_format, self.param_convertors = compile_path(path)
+
+    def complete(self) -> None:
+        if self._options is not None:
+            options, self._options = self._options, None
+            super().__init__(self.path, self.endpoint, **options)
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.complete()
+        await super().handle(scope, receive, send)
 
 
-class DirectRoute(APIRoute):
+class DirectRoute(DeferredRoute):
     """A route whose endpoint takes its body alone and gives a `Response`, called with nothing in between.
 
     The body is read straight into its model, in one pass over the bytes. One that does not fit goes FastAPI's own way,
     which says what is wrong with it.
     """
 
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        explain = super().get_route_handler()
-        assert self.body_field is not None, "there is a body"  # noqa: S101
-        model = cast(type[BaseModel], self.body_field.field_info.annotation)
+    @cached_property
+    def model(self) -> type[BaseModel]:
+        return cast(type[BaseModel], get_type_hints(self.endpoint)["request"])
 
-        async def answer(request: Request) -> Response:
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        body: bytes | None = None
+        if scope["method"] == "POST":
+            body = await Request(scope, receive).body()
             try:
-                body = model.model_validate_json(await request.body())
+                request = self.model.model_validate_json(body)
             except ValidationError:
-                return await explain(request)
-            response: Response = await self.endpoint(body)
-            return response
+                receive = _replayed(body)
+            else:
+                response: Response = await self.endpoint(request)
+                return await response(scope, receive, send)
+        return await super().handle(scope, receive, send)
 
-        return answer
+
+def _replayed(body: bytes) -> Receive:
+    async def receive() -> Message:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return receive
+
+
+class App(FastAPI):
+    """Has routes that are there from the beginning, and routes that the first request for one of them adds."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.router.route_class = DeferredRoute
+        self._add_the_others: Callable[[], None] | None = None
+        self._not_found = self.router.default
+        self.router.default = self._among_the_others
+
+    def add_later(self, add_routes: Callable[[], None]) -> None:
+        self._add_the_others = add_routes
+
+    def add_now(self) -> None:
+        """Add what `add_later` has put off."""
+        if self._add_the_others is not None:
+            add_routes, self._add_the_others = self._add_the_others, None
+            add_routes()
+
+    async def _among_the_others(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._add_the_others is None:
+            await self._not_found(scope, receive, send)
+        else:
+            self.add_now()
+            await self.router.app(scope, receive, send)
+
+    def openapi(self) -> dict[str, Any]:
+        """Return the OpenAPI document, in which the schemas that `ERROR_RESPONSES` refers to stand too."""
+        from tips.contracts.refusals import ErrorAnswer
+
+        self.add_now()
+        for route in self.routes:
+            cast(DeferredRoute, route).complete()
+        document = super().openapi()
+        own = ErrorAnswer.model_json_schema(mode="serialization", ref_template="#/components/schemas/{model}")
+        schemas = document.setdefault("components", {}).setdefault("schemas", {})
+        schemas |= {**own.pop("$defs", {}), "ErrorAnswer": own}
+        return document
 
 
 class _Unforeseen:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import chain
@@ -100,7 +101,9 @@ class Scorer:
 
     def __init__(self, settings: Settings) -> None:
         self._reads = Table(settings, settings.score_read_budget_ms)
-        self._writes = Table(settings, settings.score_write_budget_ms)
+        budgets = settings.score_read_budget_ms, settings.score_write_budget_ms
+        # One connection to open, and one client to make, where one budget does for both.
+        self._writes = self._reads if budgets[0] == budgets[1] else Table(settings, budgets[1])
         self._shared = SharedKnowledge(settings.configuration_cache_sec, settings.prior_strength_max, SCHEMAS)
         self._default_policy = settings.active_policy
         self._reward_wait_us = round(settings.reward_wait_sec * 1_000_000)
@@ -110,12 +113,29 @@ class Scorer:
         }
 
     def prime(self) -> None:
-        """Open both connections and read what all requests share, so that the first request's budget is its own."""
+        """Open the connections and read what all requests share, so that the first request's budget is its own."""
         self.refresh()
+        if self._writes is self._reads:
+            return
         try:
             self._writes.get_all([keys.CONFIGURATION])
         except TableUnavailable:
-            telemetry.count("PrimeFailed")
+            telemetry.count("RefreshFailed")
+
+    @contextmanager
+    def rehearsing(self) -> Iterator[None]:
+        """Within it, requests are scored on what the table says, and no decision is stored."""
+        writes = self._writes
+        self._writes = writes.until(-math.inf)
+        try:
+            yield
+        finally:
+            self._writes = writes
+
+    def renew(self) -> None:
+        """Trust nothing that was read before, and open both connections again."""
+        self._shared.expire()
+        self.prime()
 
     def active_policy(self) -> str:
         """Return the policy in use for requests that name none and take part in no experiment, as last heard."""

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from tips.contracts.reward import StatsResponse
-from tips.contracts.scoring import (
+from tips.contracts.shown import (
     DecisionResponse,
     EvaluationView,
     HistoryEntry,

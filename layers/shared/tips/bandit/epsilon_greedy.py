@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class EpsilonGreedy(Policy):
+    """The best mean, and with probability `epsilon` any candidate."""
+
     epsilon: float = 0.10
 
     def parameters(self, k: int, observations: float) -> Parameters:

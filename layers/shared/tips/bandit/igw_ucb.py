@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class InverseGapUCB(Policy):
+    """Inverse-gap weighting over upper confidence bounds, with a floor under every probability."""
+
     alpha: float = 0.3
     c: float = 300.0
     min_explore: float = 0.02

@@ -39,6 +39,8 @@ _NORMAL_CDF = np.array([0.5 * math.erfc(-z / math.sqrt(2.0)) for z in _TABLE])
 
 @dataclass(frozen=True, kw_only=True)
 class LinTS(Policy):
+    """Thompson sampling; `scale` multiplies the posterior's standard deviations."""
+
     scale: float = 0.5
 
     def parameters(self, k: int, observations: float) -> Parameters:

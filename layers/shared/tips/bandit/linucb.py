@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class LinUCB(Policy):
+    """The highest upper confidence bound, `alpha` standard deviations above the mean."""
+
     alpha: float = 1.0
 
     def parameters(self, k: int, observations: float) -> Parameters:

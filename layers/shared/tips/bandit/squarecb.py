@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class SquareCB(Policy):
+    """Inverse-gap weighting over means."""
+
     c: float = 10.0
 
     def parameters(self, k: int, observations: float) -> Parameters:

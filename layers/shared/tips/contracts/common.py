@@ -147,6 +147,9 @@ FEATURE_RANGES: Mapping[str, tuple[float, float]] = {
 }
 """Inclusive bounds of the features whose meaning the service knows; other features are not bounded."""
 
+KNOWN_CANDIDATE_FEATURES = frozenset({"is_overdue", "task_age_days", "priority"})
+"""What the policies' schemas may use of a candidate; other features are accepted and logged."""
+
 
 def within_known_ranges(features: dict[str, float | bool | None]) -> dict[str, float | bool | None]:
     """Refuse a known feature outside its range: one absurd value would distort what is learned for good."""
@@ -189,16 +192,3 @@ class Answer(BaseModel):
     """Base of response bodies."""
 
     model_config = ConfigDict(frozen=True)
-
-
-class ErrorDetail(Answer):
-    code: str
-    message: str
-    field: str | None = None
-
-
-class ErrorAnswer(Answer):
-    """What every error looks like."""
-
-    error: ErrorDetail
-    request_id: str

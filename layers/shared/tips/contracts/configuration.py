@@ -28,7 +28,7 @@ Share = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
 class _Document(BaseModel):
     """Strict, and no unknown field: a misspelt one would silently change nothing."""
 
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, defer_build=True)
 
 
 class Experiment(_Document):

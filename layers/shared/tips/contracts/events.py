@@ -13,12 +13,16 @@ from tips.contracts.common import Action, DwellMs, Id, Name, Timestamp, TipKind,
 
 
 class EventModel(BaseModel):
-    """Base of event models: strict types, either naming style, unknown fields kept."""
+    """Base of event models: strict types, either naming style, unknown fields kept.
+
+    A model's validator is built at its first use: a cold start has events of one kind or two.
+    """
 
     model_config = ConfigDict(
         strict=True,
         extra="allow",
         frozen=True,
+        defer_build=True,
         alias_generator=AliasGenerator(validation_alias=lambda name: AliasChoices(name, to_camel(name))),
     )
 

@@ -53,7 +53,7 @@ class PromptContext(Body):
 
 class GenerateRequest(Body):
     user_id: Id
-    context: PromptContext = PromptContext()
+    context: PromptContext = PromptContext.model_construct()
     n: Annotated[int, Field(ge=1, le=MAX_TIPS), Whole] = 3
     prompt_version: PromptChoice | None = None
     profile_features: ProfileFeatures | None = None

@@ -1,6 +1,7 @@
 """The way to a language model: the only module that imports LiteLLM, and one HTTP call per call.
 
-LiteLLM takes seconds to import, so that happens in `load`: at init on Lambda, at the first call elsewhere.
+LiteLLM takes seconds to import, so that happens in `load`: from init on Lambda (`tips.llm.loading`), at the first call
+elsewhere.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from threading import Thread
+from threading import Lock, Thread
 from types import ModuleType
 from typing import Any
 
@@ -50,9 +51,20 @@ class Usage:
     usd: float
 
 
-@cache
+_loading = Lock()
+
+
 def load() -> ModuleType:
-    """Import and configure LiteLLM: no network at import, no retries or logs of its own, `local/template` known."""
+    """Import and configure LiteLLM: no network at import, no retries or logs of its own, `local/template` known.
+
+    Takes seconds the first time; whoever calls it meanwhile waits. What it raises is raised, and tried again next time.
+    """
+    with _loading:
+        return _load()
+
+
+@cache
+def _load() -> ModuleType:
     os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
     os.environ["LITELLM_MODE"] = "PRODUCTION"  # else it reads any .env file it finds
     import litellm

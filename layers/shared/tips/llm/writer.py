@@ -88,7 +88,8 @@ async def write_tips(
     `cap_fallback` for a cap that is reached. Else raises `ModelUnusable` (a model answered, but never usably),
     `ModelUnavailable` (none did), `CapReached` or `TableUnavailable`, each caused by a `NoTips`.
     """
-    gateway.load()  # its import is not the model's time
+    if models:
+        gateway.load()  # its import is not the model's time
     calls = Calls(prompt, breaker, budget, try_sec, time.monotonic() + total_sec)
     writing = _Writing(calls, prompt.render(context, n), n, recent)
     try:

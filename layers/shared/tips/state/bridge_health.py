@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from tips import telemetry
-from tips.contracts.scoring import ConsumerHealth, NatsHealth
+from tips.contracts.shown import ConsumerHealth, NatsHealth
 from tips.state import keys
 
 if TYPE_CHECKING:

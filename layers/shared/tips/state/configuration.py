@@ -23,7 +23,7 @@ from tips.state.table import retrying
 if TYPE_CHECKING:
     from tips.state.table import Item, Table
 
-_EMPTY = Configuration().model_dump_json()
+_EMPTY = Configuration.model_construct()  # nothing to validate, so no validator is built for it
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +65,8 @@ class _Current:
 
 def read_configuration(item: Item | None) -> Stored:
     """Return what the item holds; no item is version 0, the empty configuration. Raises `ConfigurationUnreadable`."""
+    if item is None:
+        return Stored(0, _EMPTY)
     current = _current(item)
     return Stored(current.version, _parsed(current.document, current.version))
 
@@ -212,7 +214,7 @@ def _id_after(last: str) -> str:
 
 def _current(item: Item | None) -> _Current:
     if item is None:
-        return _Current(0, 0, "", _EMPTY)
+        return _Current(0, 0, "", _EMPTY.model_dump_json())
     try:
         version, origin = int(item["version"]["N"]), int(item["origin"]["N"])
         change = str(ULID.from_str(item["change"]["S"]))
@@ -236,7 +238,7 @@ def _parsed(document: str, version: int) -> Configuration:
 def _document_of(table: Table, version: int, current: _Current) -> tuple[str, int, int]:
     """Return the version's document, the version, and its origin."""
     if version == 0:
-        return _EMPTY, 0, 0
+        return _EMPTY.model_dump_json(), 0, 0
     entry = _entry_of(table, version, current)
     return entry.after, version, entry.origin
 

@@ -15,7 +15,7 @@ from pydantic_core import from_json, to_json
 from tips.bandit.decision import Decision, Evaluation
 from tips.bandit.policy import Distribution
 from tips.bandit.rewards import PromptLesson, Reaction, ReactionLog
-from tips.contracts.scoring import KNOWN_CANDIDATE_FEATURES
+from tips.contracts.common import KNOWN_CANDIDATE_FEATURES
 from tips.errors import DecisionUnreadable
 from tips.features.vectors import Situation
 from tips.state import keys

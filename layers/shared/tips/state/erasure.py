@@ -42,16 +42,18 @@ def erase(table: Table, user_id: str, deadline_ms: float, settled_sec: float = 0
         except TableUnavailable as fault:
             raise TableUnavailable("not everything is erased yet; call again to go on") from fault
 
-    buried_at = step(_bury)
+    # By the clock that does not jump: one that is set back would keep an erasure waiting until it has caught up.
+    buried_for = step(_bury)
+    settles_at = time.monotonic() - buried_for + settled_sec
     while True:
-        settled = time.time() >= buried_at + settled_sec  # before the look, which may take its time
+        settled = time.monotonic() >= settles_at  # before the look, which may take its time
         if not step(_delete_some) and settled:
             return step(_told)
         time.sleep(0.01)  # a last look is enough, not a busy one
 
 
 def _bury(table: Table, user_id: str) -> float:
-    """Write the tombstone, or make the one that is there last from now on. Returns when it was first there."""
+    """Write the tombstone, or make the one that is there last from now on. Returns its age in seconds."""
     key = keys.tombstone(user_id)
     now = time.time()
     known = table.get(*key)  # one that has expired counts as none
@@ -73,7 +75,7 @@ def _bury(table: Table, user_id: str) -> float:
             "ExpressionAttributeValues": {":ttl": item["ttl"]},
         }
         table.transact([{"Update": update}])
-    return buried_at
+    return max(0.0, now - buried_at)
 
 
 def _delete_some(table: Table, user_id: str) -> bool:

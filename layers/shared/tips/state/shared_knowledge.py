@@ -6,6 +6,7 @@ the table does not answer, or what it holds is damaged, the last good one stays 
 
 from __future__ import annotations
 
+import math
 import time
 from typing import TYPE_CHECKING
 
@@ -29,12 +30,12 @@ class SharedKnowledge:
     """Configuration and priors. `keys_due`, a read of them, `update`; cache_sec: how old they may be."""
 
     def __init__(self, cache_sec: float, max_strength: float, schemas: Sequence[Schema]) -> None:
-        self.configuration = Configuration()
+        self.configuration = Configuration.model_construct()
         self._schemas = schemas
         self._cache_sec = cache_sec
         self._max_strength = max_strength
         self._priors: dict[Schema, Prior] = {}
-        self._due_at = 0.0
+        self._due_at = -math.inf
 
     def prior(self, schema: Schema) -> Prior | None:
         return self._priors.get(schema)
@@ -48,6 +49,10 @@ class SharedKnowledge:
     def postpone(self) -> None:
         """Do without for a moment: the table did not answer, and what all share must not slow down each request."""
         self._due_at = time.monotonic() + min(self._cache_sec, _PAUSE_SEC)
+
+    def expire(self) -> None:
+        """Have it read at the next chance, whatever the clock says."""
+        self._due_at = -math.inf
 
     def update(self, items: Sequence[Item | None]) -> None:
         """Take over what was read for `keys_due`, in its order; nothing if nothing was due."""

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import copy
+import gc
 import math
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self, TypeVar
+from weakref import WeakSet
 
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, ConnectTimeoutError, EndpointConnectionError
@@ -18,6 +21,8 @@ from tips.errors import ConditionNotMet, TableUnavailable, WriteConflict
 from tips.state.wire import write_and_read_plainly
 
 if TYPE_CHECKING:
+    from botocore.client import BaseClient
+
     from tips.settings import Settings
 
 Item = dict[str, Any]
@@ -31,6 +36,7 @@ _session = Session()
 # Not the seeded generator: a restored snapshot would make every clone wait equally long.
 _jitter = random.SystemRandom()
 T = TypeVar("T")
+_tables: WeakSet[Table] = WeakSet()
 
 
 class Table:
@@ -44,24 +50,32 @@ class Table:
 
     def __init__(self, settings: Settings, timeout_ms: float) -> None:
         self.name = settings.table_name
-        seconds = timeout_ms / 1000
-        self._client = _session.create_client(
+        self._settings = settings
+        self._timeout_sec = timeout_ms / 1000
+        _tables.add(self)
+
+    @cached_property
+    def _client(self) -> BaseClient:
+        """Made for the first call: not every table of a process is asked."""
+        client = _session.create_client(
             "dynamodb",
-            region_name=settings.region,
-            endpoint_url=settings.dynamodb_endpoint,
+            region_name=self._settings.region,
+            endpoint_url=self._settings.dynamodb_endpoint,
             config=Config(
-                connect_timeout=seconds,
-                read_timeout=seconds,
+                connect_timeout=self._timeout_sec,
+                read_timeout=self._timeout_sec,
                 retries={"total_max_attempts": 1},
                 parameter_validation=False,
                 tcp_keepalive=True,
                 user_agent=f"oo-tips/{__version__}",  # its own is put together anew for every call
             ),
         )
-        write_and_read_plainly(self._client)
+        write_and_read_plainly(client)
+        return client
 
     def until(self, deadline: float) -> Self:
         """Return the same table, on which no call begins after `deadline` (of `time.monotonic`)."""
+        _ = self._client  # else every copy would make one of its own
         bounded = copy.copy(self)
         bounded._deadline = deadline
         return bounded
@@ -186,6 +200,25 @@ class Table:
             )
             sent = operation in _WRITES and not isinstance(error, ConnectTimeoutError | EndpointConnectionError)
             raise TableUnavailable("the table did not answer", ambiguous=sent) from None
+
+
+def release_clients() -> None:
+    """Close every table's connections and forget its credentials."""
+    global _session
+    for table in _tables:
+        if (client := vars(table).pop("_client", None)) is not None:
+            client.close()
+    fresh = Session()
+    # What is read from botocore's files is nobody's secret, and takes most of the time that a client does.
+    fresh.register_component("data_loader", _session.get_component("data_loader"))
+    _session = fresh
+    gc.collect()  # clients refer to themselves, and to the connection that their credentials came by
+
+
+def renew_clients() -> None:
+    """Give every table a client of its own again, with credentials that are asked for now."""
+    for table in _tables:
+        _ = table._client
 
 
 def _is_dynamodbs(answer: Mapping[str, Any]) -> bool:

@@ -1,0 +1,283 @@
+"""Built `score` under load: `python -m bench.load --out FILE.json [--quick]`, after `make build`.
+
+Requests come by the clock, whatever became of those before (an open loop), to environments under Lambda's runtime
+interface emulator; each has one at a time. Of every request four times are told:
+
+- whole: from when it was due to its answer. It contains the wait for an environment that is free.
+- table: what the environment waited for the table, from the first byte of each call to the last of its answer, as a
+  relay between the two saw it. It contains moto's work, and the wait for moto, which does one thing at a time.
+- handler: the invocation, from handing the event to the emulator to its result, less the table. It contains the
+  emulator, Lambda's runtime client, the handler with botocore, and whatever else ran on the cores meanwhile.
+- on a core: of the handler, for how long its process's thread ran: what it would be with a core of its own.
+
+`bench.load_tables` renders the result.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import queue
+import random
+import sys
+import tempfile
+import threading
+import time
+from bisect import bisect_left
+from collections import Counter, deque
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.load_table import Wait, relayed_table
+from bench.score_case import BUDGET_MS, CANDIDATES, REACTIONS, TABLE, client, learned, profile_item, score_request
+from devstack.emulator import BUILD, Emulated
+from devstack.events import url_event
+from devstack.template import Template
+from tips.bandit.learning import SchemaLearning, UserLearning
+from tips.bandit.registry import POLICIES
+from tips.contracts.configuration import Configuration
+from tips.state import keys
+from tips.state.learning import learning_item
+
+ENVIRONMENTS = 4
+PER_SEC = 20.0
+"""What two cores carry with moto, the emulators and the load itself on them, at about half of their time."""
+SCORES_IN = (2, 3)
+"""So many of so many requests are `/score`, the others are `/reward`, each for a decision made before."""
+PEOPLE = 200
+POLICY, SHADOW = "igw-ucb", "egreedy-v2"
+GOAL_WHOLE_MS, BAR_HANDLER_MS = 50.0, 10.0
+_WARM_UP = 25
+"""Requests of each route to each environment, before the clock runs."""
+_SETTLED_SEC = 0.5
+_AT_ONCE = 64
+
+
+@dataclass(frozen=True)
+class Done:
+    """One request: when it was due, began and ended, how long its process ran meanwhile (ns), what went wrong or ""."""
+
+    route: str
+    environment: int
+    due: int
+    began: int
+    ended: int
+    ran: int
+    fault: str
+
+
+class Load:
+    """Environments that take requests, and the decisions that may be rewarded."""
+
+    def __init__(self, environments: Sequence[Emulated]) -> None:
+        self._environments = environments
+        self._free: queue.LifoQueue[int] = queue.LifoQueue()
+        self._decided: deque[tuple[int, str, str]] = deque()
+        self._lock = threading.Lock()
+        self._rng = random.Random(7)  # noqa: S311
+        self._scores = {user: _score_event(user) for user in map(_person, range(PEOPLE))}
+        self.done: list[Done] = []
+
+    def warm_up(self, requests: int) -> None:
+        for number in range(len(self._environments)):
+            for route in ["/score"] * requests + ["/reward"] * requests:
+                one = self._carry_out(route, *self._event(route), number, time.monotonic_ns())
+                if one.fault:
+                    raise RuntimeError(f"{route} while warming up: {one.fault}")
+            self._free.put(number)
+
+    def run(self, seconds: float, per_sec: float) -> None:
+        """Send requests for so long, then wait for the last answer."""
+        due: queue.SimpleQueue[tuple[str, str, bytes, int] | None] = queue.SimpleQueue()
+        workers = [threading.Thread(target=self._work, args=(due,)) for _ in range(_AT_ONCE)]
+        for worker in workers:
+            worker.start()
+        begun = time.monotonic_ns() + 100_000_000
+        for number in range(int(seconds * per_sec)):
+            at = begun + int(number * 1e9 / per_sec)
+            route = "/score" if number % SCORES_IN[1] < SCORES_IN[0] else "/reward"
+            user, event = self._event(route)
+            time.sleep(max(0, at - time.monotonic_ns()) / 1e9)
+            due.put((route, user, event, at))
+        for _ in workers:
+            due.put(None)
+        for worker in workers:
+            worker.join()
+
+    def _work(self, due: queue.SimpleQueue[tuple[str, str, bytes, int] | None]) -> None:
+        while (request := due.get()) is not None:
+            route, user, event, at = request
+            number = self._free.get()
+            try:
+                one = self._carry_out(route, user, event, number, at)
+            finally:
+                self._free.put(number)
+            self.done.append(one)
+
+    def _event(self, route: str) -> tuple[str, bytes]:
+        """Return who it is of, and the event. Raises `RuntimeError` where no decision waits for its reward."""
+        if route == "/score":
+            user = _person(self._rng.randrange(PEOPLE))
+            return user, self._scores[user]
+        give_up = time.monotonic() + 30
+        while time.monotonic() < give_up:
+            with self._lock:
+                if self._decided and self._decided[0][0] + _SETTLED_SEC * 1e9 < time.monotonic_ns():
+                    _, user, decision_id = self._decided.popleft()
+                    told = {"user_id": user, "decision_id": decision_id, "action": "done", "dwell_ms": 30_000}
+                    return user, json.dumps(url_event("POST", "/reward", told)).encode()
+            time.sleep(0.01)
+        raise RuntimeError("there is no decision to reward")
+
+    def _carry_out(self, route: str, user: str, event: bytes, number: int, due: int) -> Done:
+        processes = self._environments[number].processes()
+        ran = sum(map(_ran, processes))
+        began = time.monotonic_ns()
+        outcome = self._environments[number].invoke(event)
+        ended = time.monotonic_ns()
+        ran = sum(map(_ran, processes)) - ran
+        fault, body = _fault(route, outcome.is_error, outcome.payload)
+        if route == "/score" and not fault:
+            with self._lock:
+                self._decided.append((ended, user, body["decision_id"]))
+        return Done(route, number, due, began, ended, ran, fault)
+
+
+def _ran(process: int) -> int:
+    """Return for how long (ns) the first thread of a process, which runs the handler, was on a core so far."""
+    return int(Path(f"/proc/{process}/schedstat").read_text().split()[0])
+
+
+def _fault(route: str, is_error: bool, payload: bytes) -> tuple[str, dict[str, Any]]:
+    """Return what is wrong with an answer, "" where it is the full one, and its body."""
+    result = json.loads(payload)
+    if is_error:
+        return str(result.get("errorType")), {}
+    body = json.loads(result["body"])
+    if result["statusCode"] != 200:
+        return f"HTTP {result['statusCode']}", body
+    if route == "/reward":
+        return "" if body["applied"] else f"not applied: {body['reason']}", body
+    return "degraded" if body["degraded"] else "" if body["logged"] else "not logged", body
+
+
+def _person(number: int) -> str:
+    return f"user-{number:04d}"
+
+
+def _score_event(user: str) -> bytes:
+    return json.dumps(url_event("POST", "/score", {**score_request(), "user_id": user})).encode()
+
+
+def _stored() -> list[Any]:
+    """Return what the table holds at the start: the configuration, and of everybody learning and profile."""
+    schemas = [POLICIES[name].schema for name in (POLICY, SHADOW)]
+    taught = {one.hash: SchemaLearning(learned(one), one.name, one.names, 1) for one in schemas}
+    pk, sk = keys.CONFIGURATION
+    texts = {
+        "pk": pk,
+        "sk": sk,
+        "change": "01M7YYVCV6EATNRANDWSNHRZSN",
+        "document": Configuration(active_policy=POLICY, shadows=[SHADOW]).model_dump_json(),
+    }
+    configuration = {name: {"S": text} for name, text in texts.items()} | {
+        "version": {"N": "1"},
+        "origin": {"N": "1"},
+    }
+    profile = profile_item(_person(0))
+    items: list[Any] = [configuration]
+    for user in map(_person, range(PEOPLE)):
+        items.append(learning_item(keys.learning(user), UserLearning(revision=REACTIONS, schemas=taught)))
+        items.append({**profile, "pk": {"S": keys.profile(user)[0]}})
+    return items
+
+
+def load(*, seconds: float, per_sec: float = PER_SEC, warm_up: int = _WARM_UP, build: Path = BUILD) -> dict[str, Any]:
+    """Return everything that is measured, ready for JSON."""
+    definition = Template().functions()["ScoreFunction"]
+    begun = time.perf_counter()
+    with ExitStack() as stack:
+        table, relay = stack.enter_context(relayed_table(ENVIRONMENTS))
+        dynamodb = client(table)
+        for item in _stored():
+            dynamodb.put_item(TableName=TABLE, Item=item)
+        log = stack.enter_context(tempfile.TemporaryFile())
+        environments = []
+        for endpoint in relay.endpoints:
+            variables = {
+                **definition.environment,
+                "TABLE_NAME": TABLE,
+                "DYNAMODB_ENDPOINT": endpoint,
+                "SCORE_READ_BUDGET_MS": BUDGET_MS,
+                "SCORE_WRITE_BUDGET_MS": BUDGET_MS,
+                "TABLE_DEADLINE_MS": BUDGET_MS,
+            }
+            environments.append(Emulated(definition, variables, build=build, log=log, limit=1))
+            stack.callback(environments[-1].close)
+        requests = Load(environments)
+        requests.warm_up(warm_up)
+        requests.run(seconds, per_sec)
+    rows = [_row(route, requests.done, relay.waits) for route in ("/score", "/reward")]
+    handler, whole = (max(row[part]["p99"] for row in rows) for part in ("handler", "whole"))
+    return {
+        "candidates": CANDIDATES,
+        "environments": ENVIRONMENTS,
+        "per_sec": per_sec,
+        "load_sec": seconds,
+        "people": PEOPLE,
+        "errors": Counter(one.fault for one in requests.done if one.fault),
+        "rows": rows,
+        "bar": {"handler_ms": BAR_HANDLER_MS, "met": handler < BAR_HANDLER_MS},
+        "goal": {"whole_ms": GOAL_WHOLE_MS, "met": whole < GOAL_WHOLE_MS},
+        "seconds": time.perf_counter() - begun,
+    }
+
+
+def _row(route: str, done: Sequence[Done], waits: Sequence[Sequence[Wait]]) -> dict[str, Any]:
+    own = [one for one in done if one.route == route]
+    table = [_waited(one, waits[one.environment]) for one in own]
+    return {
+        "route": route,
+        "requests": len(own),
+        "whole": percentiles([one.ended - one.due for one in own]),
+        "begun_late": percentiles([one.began - one.due for one in own]),
+        "table": percentiles(table),
+        "handler": percentiles([one.ended - one.began - waited for one, waited in zip(own, table, strict=True)]),
+        "on_a_core": percentiles([one.ran for one in own]),
+    }
+
+
+def _waited(one: Done, waits: Sequence[Wait]) -> int:
+    """Return for how long (ns) an environment waited for the table during a request."""
+    first = bisect_left(waits, (one.began, 0))
+    return sum(ended - began for began, ended in waits[first : bisect_left(waits, (one.ended, 0))])
+
+
+def percentiles(times: Sequence[int]) -> dict[str, float]:
+    """Return p50, p95, p99 and the greatest of nanoseconds, in ms: the time that so many percent do not exceed."""
+    ordered = sorted(times)
+    places = {f"p{share}": -(-share * len(ordered) // 100) - 1 for share in (50, 95, 99)}
+    return {name: ordered[place] / 1e6 for name, place in {**places, "max": len(ordered) - 1}.items()}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench.load", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--out", type=Path, help="JSON file to write")
+    parser.add_argument("--quick", action="store_true", help="five seconds")
+    parser.add_argument("--per-sec", type=float, default=PER_SEC, help="requests per second")
+    options = parser.parse_args(arguments)
+    result = {"quick": options.quick, **load(seconds=5.0 if options.quick else 60.0, per_sec=options.per_sec)}
+    if options.out is not None:
+        options.out.write_text(json.dumps(result, indent=1) + "\n")
+
+    from bench.load_tables import markdown
+
+    print(markdown(result))
+    return 1 if result["errors"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

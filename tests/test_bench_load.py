@@ -1,0 +1,88 @@
+"""`bench.load` measures what it says: shares that add up, requests by the clock, faults that are told."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from bench import __main__ as everything
+from bench import load
+from bench.load import Done, percentiles
+from bench.load_tables import markdown
+
+MS = 1_000_000
+
+
+def done(began: int, ended: int, *, route: str = "/score", due: int | None = None, fault: str = "") -> Done:
+    return Done(route, 0, (began if due is None else due) * MS, began * MS, ended * MS, 2 * MS, fault)
+
+
+def test_percentiles_are_times_that_so_many_percent_do_not_exceed() -> None:
+    times = [number * MS for number in range(1, 201)]
+    assert percentiles(times[::-1]) == {"p50": 100.0, "p95": 190.0, "p99": 198.0, "max": 200.0}
+    assert percentiles([7 * MS]) == dict.fromkeys(("p50", "p95", "p99", "max"), 7.0)
+
+
+def test_a_request_is_told_from_when_it_was_due_and_the_tables_share_is_its_environments_own() -> None:
+    waits = [[(5 * MS, 9 * MS), (12 * MS, 15 * MS), (16 * MS, 17 * MS), (30 * MS, 33 * MS)]]
+    row = load._row("/score", [done(10, 20, due=4), done(29, 35, route="/reward")], waits)
+    assert row["requests"] == 1
+    assert {row[part]["p99"] for part in ("whole",)} == {16.0}
+    assert (row["begun_late"]["p50"], row["table"]["p50"], row["handler"]["p50"]) == (6.0, 4.0, 6.0)
+    assert row["on_a_core"]["max"] == 2.0
+
+
+@pytest.mark.parametrize(
+    ("route", "status", "body", "fault"),
+    [
+        ("/score", 200, {"degraded": False, "logged": True}, ""),
+        ("/score", 200, {"degraded": True, "logged": True}, "degraded"),
+        ("/score", 200, {"degraded": False, "logged": False}, "not logged"),
+        ("/score", 503, {"error": {}}, "HTTP 503"),
+        ("/reward", 200, {"applied": True}, ""),
+        ("/reward", 200, {"applied": False, "reason": "duplicate"}, "not applied: duplicate"),
+    ],
+)
+def test_an_answer_that_is_not_the_full_one_is_an_error(
+    route: str, status: int, body: dict[str, object], fault: str
+) -> None:
+    payload = json.dumps({"statusCode": status, "body": json.dumps(body)}).encode()
+    assert load._fault(route, False, payload)[0] == fault
+    assert load._fault(route, True, b'{"errorType": "Sandbox.Timedout"}')[0] == "Sandbox.Timedout"
+
+
+@pytest.mark.emulator
+def test_a_short_load_is_carried_without_an_error_and_reported(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "load.json"
+    assert load.main(["--quick", "--out", str(out)]) == 0
+    result = json.loads(out.read_text())
+    assert result["errors"] == {}
+    assert [row["route"] for row in result["rows"]] == ["/score", "/reward"]
+    assert sum(row["requests"] for row in result["rows"]) == int(result["load_sec"] * result["per_sec"])
+    for row in result["rows"]:
+        # One cannot wait for the table and be on a core; both are parts of the invocation, which is part of the whole.
+        assert 0 < row["table"]["p50"] < row["whole"]["p99"]
+        assert 0 < row["on_a_core"]["p50"] < row["whole"]["p99"]
+        assert 0 < row["handler"]["p50"] < row["whole"]["p99"]
+        assert all(row[part]["p50"] <= row[part]["p95"] <= row[part]["p99"] for part in ("whole", "table", "handler"))
+    tables = markdown(result)
+    assert tables in capsys.readouterr().out
+    assert all(f"| `{row['route']}` | {row['requests']} |" in tables for row in result["rows"])
+    assert "applied: none." in tables
+
+
+def test_one_part_can_be_measured_anew_among_those_that_were_measured_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(everything, "PARTS", tuple((module, module, "json:dumps") for module in ("speed", "load")))
+    monkeypatch.setattr(everything, "measure", lambda module, quick: {"new": module})
+    monkeypatch.setattr(everything, "HERE", tmp_path)
+    (tmp_path / "results.json").write_text(json.dumps({"speed": {"old": "speed"}, "load": {"old": "load"}}))
+    assert everything.main(["--only", "load"]) == 0
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert (results["speed"], results["load"]) == ({"old": "speed"}, {"new": "load"})
+    assert "Of an earlier run, by itself: speed." in (tmp_path / "results.md").read_text()
