@@ -6,8 +6,8 @@ interface emulator; each has one at a time. Of every request four times are told
 - whole: from when it was due to its answer. It contains the wait for an environment that is free.
 - table: what the environment waited for the table, from the first byte of each call to the last of its answer, as a
   relay between the two saw it. It contains moto's work, and the wait for moto, which does one thing at a time.
-- handler: the invocation, from handing the event to the emulator to its result, less the table. It contains the
-  emulator, Lambda's runtime client, the handler with botocore, and whatever else ran on the cores meanwhile.
+- handler: the invocation's duration, as the emulator reports it and Lambda would, less the table. It contains Lambda's
+  runtime client, the handler with botocore, and whatever else ran on the cores meanwhile.
 - on a core: of the handler, for how long its process's thread ran: what it would be with a core of its own.
 
 `bench.load_tables` renders the result.
@@ -19,6 +19,7 @@ import argparse
 import json
 import queue
 import random
+import re
 import sys
 import tempfile
 import threading
@@ -27,14 +28,15 @@ from bisect import bisect_left
 from collections import Counter, deque
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from bench.load_table import Wait, relayed_table
-from bench.score_case import BUDGET_MS, CANDIDATES, REACTIONS, TABLE, client, learned, profile_item, score_request
+from bench.score_case import BUDGET_MS, CANDIDATES, REACTIONS, TABLE, learned, profile_item, score_request
 from devstack.emulator import BUILD, Emulated
 from devstack.events import url_event
+from devstack.table import client
 from devstack.template import Template
 from tips.bandit.learning import SchemaLearning, UserLearning
 from tips.bandit.registry import POLICIES
@@ -43,7 +45,7 @@ from tips.state import keys
 from tips.state.learning import learning_item
 
 ENVIRONMENTS = 4
-PER_SEC = 20.0
+PER_SEC = 30.0
 """What two cores carry with moto, the emulators and the load itself on them, at about half of their time."""
 SCORES_IN = (2, 3)
 """So many of so many requests are `/score`, the others are `/reward`, each for a decision made before."""
@@ -54,11 +56,15 @@ _WARM_UP = 25
 """Requests of each route to each environment, before the clock runs."""
 _SETTLED_SEC = 0.5
 _AT_ONCE = 64
+_REPORTED = re.compile(rb"\tDuration: ([\d.]+) ms")
 
 
 @dataclass(frozen=True)
 class Done:
-    """One request: when it was due, began and ended, how long its process ran meanwhile (ns), what went wrong or ""."""
+    """One request: when it was due, began and ended, how long its process ran meanwhile (ns), what went wrong or "".
+
+    duration: of the invocation, as the emulator told it (ns).
+    """
 
     route: str
     environment: int
@@ -67,6 +73,7 @@ class Done:
     ended: int
     ran: int
     fault: str
+    duration: int = 0
 
 
 class Load:
@@ -75,6 +82,7 @@ class Load:
     def __init__(self, environments: Sequence[Emulated]) -> None:
         self._environments = environments
         self._free: queue.LifoQueue[int] = queue.LifoQueue()
+        self._processes: list[list[int]] = [[] for _ in environments]
         self._decided: deque[tuple[int, str, str]] = deque()
         self._lock = threading.Lock()
         self._rng = random.Random(7)  # noqa: S311
@@ -83,10 +91,12 @@ class Load:
 
     def warm_up(self, requests: int) -> None:
         for number in range(len(self._environments)):
-            for route in ["/score"] * requests + ["/reward"] * requests:
+            # Twice as many decisions as rewards: the first rewards that are due must not wait for decisions.
+            for route in ["/score"] * 2 * requests + ["/reward"] * requests:
                 one = self._carry_out(route, *self._event(route), number, time.monotonic_ns())
                 if one.fault:
                     raise RuntimeError(f"{route} while warming up: {one.fault}")
+                self._processes[number] = self._environments[number].processes()
             self._free.put(number)
 
     def run(self, seconds: float, per_sec: float) -> None:
@@ -133,7 +143,7 @@ class Load:
         raise RuntimeError("there is no decision to reward")
 
     def _carry_out(self, route: str, user: str, event: bytes, number: int, due: int) -> Done:
-        processes = self._environments[number].processes()
+        processes = self._processes[number]
         ran = sum(map(_ran, processes))
         began = time.monotonic_ns()
         outcome = self._environments[number].invoke(event)
@@ -204,9 +214,9 @@ def load(*, seconds: float, per_sec: float = PER_SEC, warm_up: int = _WARM_UP, b
         dynamodb = client(table)
         for item in _stored():
             dynamodb.put_item(TableName=TABLE, Item=item)
-        log = stack.enter_context(tempfile.TemporaryFile())
-        environments = []
+        environments, logs = [], []
         for endpoint in relay.endpoints:
+            logs.append(stack.enter_context(tempfile.TemporaryFile()))
             variables = {
                 **definition.environment,
                 "TABLE_NAME": TABLE,
@@ -215,12 +225,13 @@ def load(*, seconds: float, per_sec: float = PER_SEC, warm_up: int = _WARM_UP, b
                 "SCORE_WRITE_BUDGET_MS": BUDGET_MS,
                 "TABLE_DEADLINE_MS": BUDGET_MS,
             }
-            environments.append(Emulated(definition, variables, build=build, log=log, limit=1))
+            environments.append(Emulated(definition, variables, build=build, log=logs[-1], limit=1))
             stack.callback(environments[-1].close)
         requests = Load(environments)
         requests.warm_up(warm_up)
         requests.run(seconds, per_sec)
-    rows = [_row(route, requests.done, relay.waits) for route in ("/score", "/reward")]
+        done = [one for number, log in enumerate(logs) for one in _with_durations(requests.done, number, log)]
+    rows = [_row(route, done, relay.waits) for route in ("/score", "/reward")]
     handler, whole = (max(row[part]["p99"] for row in rows) for part in ("handler", "whole"))
     return {
         "candidates": CANDIDATES,
@@ -228,12 +239,20 @@ def load(*, seconds: float, per_sec: float = PER_SEC, warm_up: int = _WARM_UP, b
         "per_sec": per_sec,
         "load_sec": seconds,
         "people": PEOPLE,
-        "errors": Counter(one.fault for one in requests.done if one.fault),
+        "errors": Counter(one.fault for one in done if one.fault),
         "rows": rows,
         "bar": {"handler_ms": BAR_HANDLER_MS, "met": handler < BAR_HANDLER_MS},
         "goal": {"whole_ms": GOAL_WHOLE_MS, "met": whole < GOAL_WHOLE_MS},
         "seconds": time.perf_counter() - begun,
     }
+
+
+def _with_durations(done: Sequence[Done], environment: int, log: IO[bytes]) -> list[Done]:
+    """Return an environment's requests with the durations that its log tells, warm-up before them."""
+    own = sorted((one for one in done if one.environment == environment), key=lambda one: one.began)
+    log.seek(0)
+    told = [round(float(found) * 1e6) for found in _REPORTED.findall(log.read())]
+    return [replace(one, duration=time) for one, time in zip(own, told[-len(own) :], strict=True)] if own else []
 
 
 def _row(route: str, done: Sequence[Done], waits: Sequence[Sequence[Wait]]) -> dict[str, Any]:
@@ -245,7 +264,7 @@ def _row(route: str, done: Sequence[Done], waits: Sequence[Sequence[Wait]]) -> d
         "whole": percentiles([one.ended - one.due for one in own]),
         "begun_late": percentiles([one.began - one.due for one in own]),
         "table": percentiles(table),
-        "handler": percentiles([one.ended - one.began - waited for one, waited in zip(own, table, strict=True)]),
+        "handler": percentiles([one.duration - waited for one, waited in zip(own, table, strict=True)]),
         "on_a_core": percentiles([one.ran for one in own]),
     }
 

@@ -18,8 +18,9 @@ def markdown(result: dict[str, Any]) -> str:
             "counted. Requests come by the clock, whatever became of those before. ms, and the load, the emulators and "
             "the table share the cores. Whole: from when a request was due to its answer, the wait for a free "
             "environment included. Table: of this, what the environment waited for moto, in a process of its own and "
-            "behind a lock, that wait included. Handler: the invocation less the table: emulator, Lambda's runtime "
-            "client, handler and botocore. On a core: for how long, of this, the function's process ran.",
+            "behind a lock, that wait included. Handler: the invocation's duration, as Lambda reports it, less "
+            "the table: Lambda's runtime client, handler and botocore. On a core: for how long, of this, the "
+            "function's process ran.",
             _rows(result["rows"]),
             f"Errors, degraded or unlogged decisions, rewards that were not applied: {errors}. Asked of the handler's "
             f"share at p99: under {bar['handler_ms']:g} ms, {_met(bar)}; the goal for the whole at p99: under "

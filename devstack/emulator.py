@@ -106,8 +106,7 @@ class Emulated(Instances):
 
     def processes(self) -> list[int]:
         """Return the processes that run the handler; none of an environment that no request has reached."""
-        shells = [one.process.pid for one in self._all if isinstance(one, _Emulator)]
-        return [runtime for shell in shells for emulator in children(shell) for runtime in children(emulator)]
+        return [runtime for one in self._all if isinstance(one, _Emulator) for runtime in one.runtimes()]
 
 
 class _Emulator:
@@ -204,13 +203,19 @@ class _Emulator:
     def _limit_memory(self) -> None:
         """Kill the function's process when it holds more than the function's memory, as Lambda does."""
         limit = self._definition.memory_mb * 1024 * 1024
+        runtimes: list[int] = []
         while self.process.poll() is None:
-            for emulator in children(self.process.pid):
-                for runtime in children(emulator):
-                    if resident_bytes(runtime) > limit:
-                        self._killed_for_memory = True
-                        _kill(runtime)
+            held = {runtime: resident_bytes(runtime) for runtime in runtimes}
+            for runtime in (one for one, size in held.items() if size > limit):
+                self._killed_for_memory = True
+                _kill(runtime)
+            if not all(held.values()) or not held:
+                runtimes = self.runtimes()
             time.sleep(_MEMORY_CHECK_SEC)
+
+    def runtimes(self) -> list[int]:
+        """Return the process that runs the handler, none before the first request."""
+        return [runtime for emulator in children(self.process.pid) for runtime in children(emulator)]
 
 
 def _error_of(answer: bytes) -> dict[str, Any] | None:

@@ -16,7 +16,8 @@ MS = 1_000_000
 
 
 def done(began: int, ended: int, *, route: str = "/score", due: int | None = None, fault: str = "") -> Done:
-    return Done(route, 0, (began if due is None else due) * MS, began * MS, ended * MS, 2 * MS, fault)
+    times = (began if due is None else due) * MS, began * MS, ended * MS
+    return Done(route, 0, *times, ran=2 * MS, fault=fault, duration=(ended - began) * MS)
 
 
 def test_percentiles_are_times_that_so_many_percent_do_not_exceed() -> None:

@@ -8,7 +8,6 @@ import math
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 from weakref import WeakSet
 
@@ -52,11 +51,10 @@ class Table:
         self.name = settings.table_name
         self._settings = settings
         self._timeout_sec = timeout_ms / 1000
+        self._client = self._new_client()
         _tables.add(self)
 
-    @cached_property
-    def _client(self) -> BaseClient:
-        """Made for the first call: not every table of a process is asked."""
+    def _new_client(self) -> BaseClient:
         client = _session.create_client(
             "dynamodb",
             region_name=self._settings.region,
@@ -75,7 +73,6 @@ class Table:
 
     def until(self, deadline: float) -> Self:
         """Return the same table, on which no call begins after `deadline` (of `time.monotonic`)."""
-        _ = self._client  # else every copy would make one of its own
         bounded = copy.copy(self)
         bounded._deadline = deadline
         return bounded
@@ -203,11 +200,11 @@ class Table:
 
 
 def release_clients() -> None:
-    """Close every table's connections and forget its credentials."""
+    """Close every table's connections and forget its credentials; no table answers until `renew_clients`."""
     global _session
     for table in _tables:
-        if (client := vars(table).pop("_client", None)) is not None:
-            client.close()
+        table._client.close()
+        del table._client
     fresh = Session()
     # What is read from botocore's files is nobody's secret, and takes most of the time that a client does.
     fresh.register_component("data_loader", _session.get_component("data_loader"))
@@ -218,7 +215,7 @@ def release_clients() -> None:
 def renew_clients() -> None:
     """Give every table a client of its own again, with credentials that are asked for now."""
     for table in _tables:
-        _ = table._client
+        table._client = table._new_client()
 
 
 def _is_dynamodbs(answer: Mapping[str, Any]) -> bool:
