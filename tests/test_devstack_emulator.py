@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -53,8 +52,10 @@ def tiny(tmp_path: Path) -> Iterator[Emulated]:
     with (tmp_path / "log").open("wb") as log:
         instances = Emulated(definition, {"COLOUR": "green"}, build=tmp_path, log=log, limit=2)
         yield instances
+        started = [pid for one in instances._all for pid in (one.process.pid, *descendants(one.process.pid))]  # type: ignore[attr-defined]
         instances.close()
-    assert list(descendants(os.getpid())) == [], "a process was left"
+    assert started
+    assert [pid for pid in started if Path(f"/proc/{pid}").exists()] == [], "a process was left"
 
 
 def call(instances: Emulated, **event: Any) -> Any:

@@ -211,6 +211,7 @@ def test_an_id_is_not_the_next_one_after_the_snapshots_last(monkeypatch: pytest.
     assert int(ulid.ULID()) != last + 2
 
 
+@pytest.mark.thorough
 def test_what_libraries_draw_differs_after_a_restore() -> None:
     state = random.getstate()
     snapstart._after_restore(Unmoved())
@@ -221,6 +222,7 @@ def test_what_libraries_draw_differs_after_a_restore() -> None:
     random.setstate(state)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["score", "generate"])
 def test_a_snapshot_is_taken_without_a_table(
     load_function: Callable[..., LoadedFunction], name: str, capsys: pytest.CaptureFixture[str]
