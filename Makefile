@@ -12,11 +12,11 @@ export PY ARCH
 export UV_PYTHON_DOWNLOADS := never# an interpreter is found, never fetched
 
 # The layer's package, and the repository itself for devstack and tests. Functions are loaded from their own folders.
-demo dev test test-thorough test-build test-emulator test-proxy ci-full bench bench-cold: export PYTHONPATH := $(CURDIR)/layers/shared:$(CURDIR)
+demo dev test test-thorough test-build test-emulator test-proxy ci-full bench bench-cold bench-load: export PYTHONPATH := $(CURDIR)/layers/shared:$(CURDIR)
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help demo dev test test-thorough test-build test-emulator test-proxy ci-full bench bench-cold lint check-contracts format validate build check-build deploy sizes \
+.PHONY: help demo dev test test-thorough test-build test-emulator test-proxy ci-full bench bench-cold bench-load lint check-contracts format validate build check-build deploy sizes \
     lock audit clean env env-sam env-bench env-proxy env-runtime
 
 help: ## this list
@@ -56,6 +56,9 @@ bench: env-bench env-sam env-runtime build ## all measurements beside the peers:
 
 bench-cold: env-bench env-sam env-runtime build ## cold starts of what was built beside their floors, and no other part of `make bench`
 	$(BENCH_PYTHON) -m bench --only cold $(ARGS)
+
+bench-load: env-bench env-sam env-runtime build ## a minute's load on what was built, and no other part of `make bench`
+	$(BENCH_PYTHON) -m bench --only load $(ARGS)
 
 lint: env check-contracts ## formatting, ruff, mypy strict, exported contracts; changes nothing
 	$(PYTHON) -m ruff format --check .

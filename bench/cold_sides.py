@@ -172,7 +172,7 @@ def sides(function: Function, build: Path = BUILD, *, naive: bool = True) -> Ite
         if _kinds(made) != _kinds(exchanges):
             raise RuntimeError(f"not the same calls for the floor: {_kinds(made)}, not {_kinds(exchanges)}")
 
-        compared = {"ours": side("app"), "floor": side("cold_floor")}
+        compared = {"ours": side("app"), "floor": side("cold_floor"), "spared": side("cold_floor", COLD_FLOOR="spared")}
         if function.bare:
             compared["bare"] = side("cold_bare")
         for path in function.get:

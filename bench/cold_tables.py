@@ -7,6 +7,7 @@ from typing import Any
 _SIDES = {
     "ours": "`{}`: process started, to the first answer",
     "floor": "floor: the same modules and calls, no code of ours",
+    "spared": "that floor without garbage collection in its init, as ours",
     "bare": "floor with an application of one route",
     "naive": "naive build: no bytecode, packages whole, boto3, threads not pinned",
     "/health": "to a first `GET /health`",

@@ -6,9 +6,11 @@ interface emulator; each has one at a time. Of every request four times are told
 - whole: from when it was due to its answer. It contains the wait for an environment that is free.
 - table: what the environment waited for the table, from the first byte of each call to the last of its answer, as a
   relay between the two saw it. It contains moto's work, and the wait for moto, which does one thing at a time.
-- handler: the invocation's duration, as the emulator reports it and Lambda would, less the table. It contains Lambda's
-  runtime client, the handler with botocore, and whatever else ran on the cores meanwhile.
-- on a core: of the handler, for how long its process's thread ran: what it would be with a core of its own.
+- handler: from when the runtime client called it until it returned, less the table. It contains botocore, and whatever
+  else ran on the cores meanwhile.
+- on a core: of the handler, for how long its thread ran: what it would be with a core of its own.
+
+What is left of the whole is Lambda's runtime client, the emulator and the wait for an environment.
 
 `bench.load_tables` renders the result.
 """
@@ -56,14 +58,15 @@ _WARM_UP = 25
 """Requests of each route to each environment, before the clock runs."""
 _SETTLED_SEC = 0.5
 _AT_ONCE = 64
-_REPORTED = re.compile(rb"\tDuration: ([\d.]+) ms")
+_TELLING = Path(__file__).with_name("handled")
+_HANDLED = re.compile(rb"^HANDLED (\d+) (\d+) (\d+)$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class Done:
-    """One request: when it was due, began and ended, how long its process ran meanwhile (ns), what went wrong or "".
+    """One request: when it was due, began and ended (ns), what went wrong or ""; and of the handler, as it was told.
 
-    duration: of the invocation, as the emulator told it (ns).
+    handled: how long it took. ran: for how long of this its thread ran (ns).
     """
 
     route: str
@@ -71,9 +74,9 @@ class Done:
     due: int
     began: int
     ended: int
-    ran: int
     fault: str
-    duration: int = 0
+    handled: int = 0
+    ran: int = 0
 
 
 class Load:
@@ -82,7 +85,6 @@ class Load:
     def __init__(self, environments: Sequence[Emulated]) -> None:
         self._environments = environments
         self._free: queue.LifoQueue[int] = queue.LifoQueue()
-        self._processes: list[list[int]] = [[] for _ in environments]
         self._decided: deque[tuple[int, str, str]] = deque()
         self._lock = threading.Lock()
         self._rng = random.Random(7)  # noqa: S311
@@ -96,7 +98,6 @@ class Load:
                 one = self._carry_out(route, *self._event(route), number, time.monotonic_ns())
                 if one.fault:
                     raise RuntimeError(f"{route} while warming up: {one.fault}")
-                self._processes[number] = self._environments[number].processes()
             self._free.put(number)
 
     def run(self, seconds: float, per_sec: float) -> None:
@@ -143,22 +144,14 @@ class Load:
         raise RuntimeError("there is no decision to reward")
 
     def _carry_out(self, route: str, user: str, event: bytes, number: int, due: int) -> Done:
-        processes = self._processes[number]
-        ran = sum(map(_ran, processes))
         began = time.monotonic_ns()
         outcome = self._environments[number].invoke(event)
         ended = time.monotonic_ns()
-        ran = sum(map(_ran, processes)) - ran
         fault, body = _fault(route, outcome.is_error, outcome.payload)
         if route == "/score" and not fault:
             with self._lock:
                 self._decided.append((ended, user, body["decision_id"]))
-        return Done(route, number, due, began, ended, ran, fault)
-
-
-def _ran(process: int) -> int:
-    """Return for how long (ns) the first thread of a process, which runs the handler, was on a core so far."""
-    return int(Path(f"/proc/{process}/schedstat").read_text().split()[0])
+        return Done(route, number, due, began, ended, fault)
 
 
 def _fault(route: str, is_error: bool, payload: bytes) -> tuple[str, dict[str, Any]]:
@@ -225,12 +218,12 @@ def load(*, seconds: float, per_sec: float = PER_SEC, warm_up: int = _WARM_UP, b
                 "SCORE_WRITE_BUDGET_MS": BUDGET_MS,
                 "TABLE_DEADLINE_MS": BUDGET_MS,
             }
-            environments.append(Emulated(definition, variables, build=build, log=logs[-1], limit=1))
+            environments.append(Emulated(definition, variables, build=build, path=(_TELLING,), log=logs[-1], limit=1))
             stack.callback(environments[-1].close)
         requests = Load(environments)
         requests.warm_up(warm_up)
         requests.run(seconds, per_sec)
-        done = [one for number, log in enumerate(logs) for one in _with_durations(requests.done, number, log)]
+        done = [one for number, log in enumerate(logs) for one in _told(requests.done, number, log)]
     rows = [_row(route, done, relay.waits) for route in ("/score", "/reward")]
     handler, whole = (max(row[part]["p99"] for row in rows) for part in ("handler", "whole"))
     return {
@@ -247,12 +240,20 @@ def load(*, seconds: float, per_sec: float = PER_SEC, warm_up: int = _WARM_UP, b
     }
 
 
-def _with_durations(done: Sequence[Done], environment: int, log: IO[bytes]) -> list[Done]:
-    """Return an environment's requests with the durations that its log tells, warm-up before them."""
-    own = sorted((one for one in done if one.environment == environment), key=lambda one: one.began)
+def _told(done: Sequence[Done], environment: int, log: IO[bytes]) -> list[Done]:
+    """Return an environment's requests with what its log tells of each. Raises `KeyError` where it tells nothing."""
     log.seek(0)
-    told = [round(float(found) * 1e6) for found in _REPORTED.findall(log.read())]
-    return [replace(one, duration=time) for one, time in zip(own, told[-len(own) :], strict=True)] if own else []
+    calls = [tuple(map(int, found)) for found in _HANDLED.findall(log.read())]
+    own = sorted((one for one in done if one.environment == environment), key=lambda one: one.began)
+    return [_with_call(one, calls) for one in own]
+
+
+def _with_call(one: Done, calls: Sequence[tuple[int, ...]]) -> Done:
+    first = bisect_left(calls, (one.began,))
+    if first == len(calls) or calls[first][1] > one.ended:
+        raise KeyError(f"no call of the handler in a request of {one.route}")
+    began, ended, ran = calls[first]
+    return replace(one, handled=ended - began, ran=ran)
 
 
 def _row(route: str, done: Sequence[Done], waits: Sequence[Sequence[Wait]]) -> dict[str, Any]:
@@ -264,7 +265,7 @@ def _row(route: str, done: Sequence[Done], waits: Sequence[Sequence[Wait]]) -> d
         "whole": percentiles([one.ended - one.due for one in own]),
         "begun_late": percentiles([one.began - one.due for one in own]),
         "table": percentiles(table),
-        "handler": percentiles([one.duration - waited for one, waited in zip(own, table, strict=True)]),
+        "handler": percentiles([one.handled - waited for one, waited in zip(own, table, strict=True)]),
         "on_a_core": percentiles([one.ran for one in own]),
     }
 

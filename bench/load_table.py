@@ -21,6 +21,7 @@ from typing import Any
 
 from bench.score_case import TABLE
 
+_THREADS = 8
 Wait = tuple[int, int]
 """From when until when the table was waited for: nanoseconds of the monotonic clock, which all processes share."""
 
@@ -68,15 +69,16 @@ def _line(process: subprocess.Popen[str]) -> str:
 
 
 def _serve_moto() -> None:
-    from devstack.http_server import HttpServer, QuietHandler
+    import waitress  # type: ignore[import-untyped]
+
     from devstack.table import TableServer, create_table
 
-    class KeepingConnections(QuietHandler):
-        protocol_version = "HTTP/1.1"  # as DynamoDB does
-
-    with TableServer() as table, HttpServer("kept", table.application, handler=KeepingConnections) as kept:
+    with TableServer() as table:
         create_table(table.endpoint, TABLE)
-        print(kept.port, flush=True)
+        # Unlike moto's own server, and as DynamoDB does, it keeps connections.
+        kept = waitress.create_server(table.application, host="127.0.0.1", port=0, threads=_THREADS)
+        threading.Thread(target=kept.run, daemon=True).start()
+        print(kept.effective_port, flush=True)
         sys.stdin.read()
 
 

@@ -17,10 +17,10 @@ def markdown(result: dict[str, Any]) -> str:
             "function under Lambda's runtime interface emulator, which one request at a time goes to; warm-up not "
             "counted. Requests come by the clock, whatever became of those before. ms, and the load, the emulators and "
             "the table share the cores. Whole: from when a request was due to its answer, the wait for a free "
-            "environment included. Table: of this, what the environment waited for moto, in a process of its own and "
-            "behind a lock, that wait included. Handler: the invocation's duration, as Lambda reports it, less "
-            "the table: Lambda's runtime client, handler and botocore. On a core: for how long, of this, the "
-            "function's process ran.",
+            "environment included. Table: of this, what the environment waited for moto, in another process behind "
+            "connections that are kept and a lock, that wait included. Handler: from when Lambda's runtime client "
+            "called it until it returned, less the table. On a core: for how long, of this, its thread ran. The rest "
+            "of the whole is the runtime client, the emulator and the wait for a free environment.",
             _rows(result["rows"]),
             f"Errors, degraded or unlogged decisions, rewards that were not applied: {errors}. Asked of the handler's "
             f"share at p99: under {bar['handler_ms']:g} ms, {_met(bar)}; the goal for the whole at p99: under "

@@ -112,7 +112,7 @@ def test_the_floor_imports_and_calls_what_the_function_does() -> None:
         started = {name: side.start() for name, side in compared.sides.items()}
     assert compared.calls == {"BatchGetItem": 1, "TransactWriteItems": 1}
     assert compared.modules > 100
-    assert list(started) == ["ours", "floor"]
+    assert list(started) == ["ours", "floor", "spared"]
     assert started["ours"].answer == started["floor"].answer == {"batchItemFailures": []}
     for one in started.values():
         assert one.processor > 0
@@ -164,9 +164,9 @@ def test_a_quick_run_reports_all_that_the_tables_need(
     assert (result["quick"], result["rounds"]) == (True, 2)
     rows = {one["function"]: [row["name"] for row in one["rows"]] for one in result["functions"]}
     assert rows == {
-        "score": ["ours", "floor", "bare", "naive"],
-        "consume": ["ours", "floor", "naive"],
-        "generate": ["ours", "floor", "/health", "/prompts", "naive"],
+        "score": ["ours", "floor", "spared", "bare", "naive"],
+        "consume": ["ours", "floor", "spared", "naive"],
+        "generate": ["ours", "floor", "spared", "/health", "/prompts", "naive"],
     }
     for one in result["functions"]:
         for row in one["rows"]:

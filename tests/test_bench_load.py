@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
@@ -17,7 +18,7 @@ MS = 1_000_000
 
 def done(began: int, ended: int, *, route: str = "/score", due: int | None = None, fault: str = "") -> Done:
     times = (began if due is None else due) * MS, began * MS, ended * MS
-    return Done(route, 0, *times, ran=2 * MS, fault=fault, duration=(ended - began) * MS)
+    return Done(route, 0, *times, fault=fault, handled=(ended - began - 1) * MS, ran=2 * MS)
 
 
 def test_percentiles_are_times_that_so_many_percent_do_not_exceed() -> None:
@@ -31,8 +32,18 @@ def test_a_request_is_told_from_when_it_was_due_and_the_tables_share_is_its_envi
     row = load._row("/score", [done(10, 20, due=4), done(29, 35, route="/reward")], waits)
     assert row["requests"] == 1
     assert {row[part]["p99"] for part in ("whole",)} == {16.0}
-    assert (row["begun_late"]["p50"], row["table"]["p50"], row["handler"]["p50"]) == (6.0, 4.0, 6.0)
+    assert (row["begun_late"]["p50"], row["table"]["p50"], row["handler"]["p50"]) == (6.0, 4.0, 5.0)
     assert row["on_a_core"]["max"] == 2.0
+
+
+def test_what_the_handler_took_is_of_the_call_within_the_request() -> None:
+    log = io.BytesIO(b"START\nHANDLED 1000 2000 5\nREPORT HANDLED 2100 2200 5\nHANDLED 11000000 19000000 300\nEND\n")
+    (told,) = load._told([done(10, 20)], 0, log)
+    assert (told.handled, told.ran) == (8 * MS, 300)
+    assert load._told([done(10, 20)], 1, log) == []
+    for without in (done(12, 20), done(10, 18)):
+        with pytest.raises(KeyError, match="no call of the handler in a request of /score"):
+            load._told([without], 0, log)
 
 
 @pytest.mark.parametrize(
@@ -69,6 +80,7 @@ def test_a_short_load_is_carried_without_an_error_and_reported(
         assert 0 < row["table"]["p50"] < row["whole"]["p99"]
         assert 0 < row["on_a_core"]["p50"] < row["whole"]["p99"]
         assert 0 < row["handler"]["p50"] < row["whole"]["p99"]
+        assert row["handler"]["p50"] + row["table"]["p50"] < row["whole"]["max"]
         assert all(row[part]["p50"] <= row[part]["p95"] <= row[part]["p99"] for part in ("whole", "table", "handler"))
     tables = markdown(result)
     assert tables in capsys.readouterr().out
