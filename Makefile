@@ -48,7 +48,8 @@ test-proxy: env env-proxy ## the tests that put a real LiteLLM proxy in front of
 	$(PYTHON) -m pytest -m proxy $(ARGS)
 
 ci-full: env env-sam env-runtime env-proxy ## all of them, those marked `long`, `build`, `emulator` or `proxy` too, on new examples
-	CHAOS_KEEP=1 $(PYTHON) -m pytest $(PARALLEL) -m "not emulator" --hypothesis-profile new $(ARGS)
+	CHAOS_KEEP=1 $(PYTHON) -m pytest $(PARALLEL) -m "not emulator and not build" --hypothesis-profile new $(ARGS)
+	$(PYTHON) -m pytest -m build --hypothesis-profile new $(ARGS)
 	$(PYTHON) -m pytest $(PARALLEL) --emulated -m emulator --hypothesis-profile new $(ARGS)
 
 bench: env-bench env-sam env-runtime build ## all measurements beside the peers: bench/results.json, results.md; ARGS=--quick for a trial elsewhere
@@ -92,6 +93,8 @@ check-build: env ## every call that generate makes through LiteLLM, from what ma
 STACK ?= oo-tips
 
 deploy: env ## sam deploy of what make build left, by a sam and credentials of your own, then old versions go; STACK=, ARGS=
+	@# Both commands have to mean the same account and region.
+	@case ' $(ARGS) ' in *' --region'*|*' --profile'*|*' --stack-name'*) echo "Set AWS_REGION, AWS_PROFILE and STACK, not ARGS." >&2; exit 2;; esac
 	sam deploy --template-file $(BUILD_DIR)/template.yaml --config-file $(CURDIR)/samconfig.toml --stack-name $(STACK) $(ARGS)
 	.venv/bin/tips versions prune --stack $(STACK) --keep 3 --yes
 

@@ -119,6 +119,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     folder: Path = options.into or HERE
     kept = json.loads((HERE / "results.json").read_text()) if options.only else {}
     results: dict[str, Any] = {"quick": options.quick, "machine": machine()}
+    if kept and any(kept["machine"][what] != results["machine"][what] for what in ("processor", "cores", "system")):
+        parser.error(f"{HERE / 'results.json'} is of another machine: measure all parts on this one")
     results["earlier"] = [*earlier, *(module for module in names if options.only and module not in options.only)]
     for module in names:
         if options.only and module not in options.only:

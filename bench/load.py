@@ -21,20 +21,18 @@ import argparse
 import json
 import queue
 import random
-import re
 import sys
 import tempfile
 import threading
 import time
-from bisect import bisect_left
 from collections import Counter, deque
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from bench.load_table import Wait, relayed_table
+from bench.load_shares import Done, row_of, told
+from bench.load_table import relayed_table
 from bench.score_case import BUDGET_MS, CANDIDATES, REACTIONS, TABLE, learned, profile_item, score_request
 from devstack.emulator import BUILD, Emulated
 from devstack.events import url_event
@@ -59,24 +57,6 @@ _WARM_UP = 25
 _SETTLED_SEC = 0.5
 _AT_ONCE = 64
 _TELLING = Path(__file__).with_name("handled")
-_HANDLED = re.compile(rb"^HANDLED (\d+) (\d+) (\d+)$", re.MULTILINE)
-
-
-@dataclass(frozen=True)
-class Done:
-    """One request: when it was due, began and ended (ns), what went wrong or ""; and of the handler, as it was told.
-
-    handled: how long it took. ran: for how long of this its thread ran (ns).
-    """
-
-    route: str
-    environment: int
-    due: int
-    began: int
-    ended: int
-    fault: str
-    handled: int = 0
-    ran: int = 0
 
 
 class Load:
@@ -101,7 +81,7 @@ class Load:
             self._free.put(number)
 
     def run(self, seconds: float, per_sec: float) -> None:
-        """Send requests for so long, then wait for the last answer."""
+        """Send requests for so long, then wait for the last answer. Raises `RuntimeError` where one got lost."""
         due: queue.SimpleQueue[tuple[str, str, bytes, int] | None] = queue.SimpleQueue()
         workers = [threading.Thread(target=self._work, args=(due,)) for _ in range(_AT_ONCE)]
         for worker in workers:
@@ -117,6 +97,8 @@ class Load:
             due.put(None)
         for worker in workers:
             worker.join()
+        if len(self.done) != int(seconds * per_sec):
+            raise RuntimeError(f"of {int(seconds * per_sec)} requests {len(self.done)} were seen to their end")
 
     def _work(self, due: queue.SimpleQueue[tuple[str, str, bytes, int] | None]) -> None:
         while (request := due.get()) is not None:
@@ -223,8 +205,8 @@ def load(*, seconds: float, per_sec: float = PER_SEC, warm_up: int = _WARM_UP, b
         requests = Load(environments)
         requests.warm_up(warm_up)
         requests.run(seconds, per_sec)
-        done = [one for number, log in enumerate(logs) for one in _told(requests.done, number, log)]
-    rows = [_row(route, done, relay.waits) for route in ("/score", "/reward")]
+        done = [one for number, log in enumerate(logs) for one in told(requests.done, number, log)]
+    rows = [row_of(route, done, relay.waits) for route in ("/score", "/reward")]
     handler, whole = (max(row[part]["p99"] for row in rows) for part in ("handler", "whole"))
     return {
         "candidates": CANDIDATES,
@@ -238,49 +220,6 @@ def load(*, seconds: float, per_sec: float = PER_SEC, warm_up: int = _WARM_UP, b
         "goal": {"whole_ms": GOAL_WHOLE_MS, "met": whole < GOAL_WHOLE_MS},
         "seconds": time.perf_counter() - begun,
     }
-
-
-def _told(done: Sequence[Done], environment: int, log: IO[bytes]) -> list[Done]:
-    """Return an environment's requests with what its log tells of each. Raises `KeyError` where it tells nothing."""
-    log.seek(0)
-    calls = [tuple(map(int, found)) for found in _HANDLED.findall(log.read())]
-    own = sorted((one for one in done if one.environment == environment), key=lambda one: one.began)
-    return [_with_call(one, calls) for one in own]
-
-
-def _with_call(one: Done, calls: Sequence[tuple[int, ...]]) -> Done:
-    first = bisect_left(calls, (one.began,))
-    if first == len(calls) or calls[first][1] > one.ended:
-        raise KeyError(f"no call of the handler in a request of {one.route}")
-    began, ended, ran = calls[first]
-    return replace(one, handled=ended - began, ran=ran)
-
-
-def _row(route: str, done: Sequence[Done], waits: Sequence[Sequence[Wait]]) -> dict[str, Any]:
-    own = [one for one in done if one.route == route]
-    table = [_waited(one, waits[one.environment]) for one in own]
-    return {
-        "route": route,
-        "requests": len(own),
-        "whole": percentiles([one.ended - one.due for one in own]),
-        "begun_late": percentiles([one.began - one.due for one in own]),
-        "table": percentiles(table),
-        "handler": percentiles([one.handled - waited for one, waited in zip(own, table, strict=True)]),
-        "on_a_core": percentiles([one.ran for one in own]),
-    }
-
-
-def _waited(one: Done, waits: Sequence[Wait]) -> int:
-    """Return for how long (ns) an environment waited for the table during a request."""
-    first = bisect_left(waits, (one.began, 0))
-    return sum(ended - began for began, ended in waits[first : bisect_left(waits, (one.ended, 0))])
-
-
-def percentiles(times: Sequence[int]) -> dict[str, float]:
-    """Return p50, p95, p99 and the greatest of nanoseconds, in ms: the time that so many percent do not exceed."""
-    ordered = sorted(times)
-    places = {f"p{share}": -(-share * len(ordered) // 100) - 1 for share in (50, 95, 99)}
-    return {name: ordered[place] / 1e6 for name, place in {**places, "max": len(ordered) - 1}.items()}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -7,6 +7,7 @@ Each prints its ports, then runs until its standard input ends; the relay then p
 from __future__ import annotations
 
 import json
+import os
 import select
 import socket
 import subprocess
@@ -16,10 +17,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from bench.score_case import TABLE
+from devstack.template import ROOT
 
 _THREADS = 8
 Wait = tuple[int, int]
@@ -53,7 +54,8 @@ def _running(*arguments: str) -> Iterator[subprocess.Popen[str]]:
         [sys.executable, "-m", "bench.load_table", *arguments],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        cwd=Path(__file__).resolve().parents[1],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": f"{ROOT / 'layers' / 'shared'}:{ROOT}"},
         text=True,
     )
     try:
@@ -65,7 +67,10 @@ def _running(*arguments: str) -> Iterator[subprocess.Popen[str]]:
 
 def _line(process: subprocess.Popen[str]) -> str:
     assert process.stdout is not None  # noqa: S101
-    return process.stdout.readline()
+    line = process.stdout.readline()
+    if not line:
+        raise RuntimeError("what stands for the table has ended before it began to listen")
+    return line
 
 
 def _serve_moto() -> None:
@@ -104,7 +109,7 @@ def _pass_on(client: socket.socket, port: int, noted: list[Wait]) -> None:
     with client, socket.create_connection(("127.0.0.1", port)) as table:
         for one in (client, table):
             one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        while True:
+        while True:  # until one of them ends
             ready: list[Any] = select.select([client, table], [], [])[0]
             for one in ready:
                 if not (data := one.recv(1 << 20)):

@@ -16,6 +16,7 @@ import re
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -27,7 +28,12 @@ from devstack.http_server import LOOPBACK
 from devstack.instances import INIT_TIMEOUT_SEC, Gone, Instance, Instances, NotLoaded
 from devstack.template import ROOT, FunctionDefinition
 
-BUILD = ROOT / ".aws-sam" / "build"
+# Artifacts are compiled for one minor version: that of the interpreter here, which `.venv-runtime` has as well. The
+# runtime's own lies where `sam deploy` looks for it; `make` hands on a BUILD_DIR that was named.
+MINOR = f"{sys.version_info.major}.{sys.version_info.minor}"
+_FOLDER = ".aws-sam/build" if MINOR == "3.13" else f".aws-sam/build-{MINOR}"
+BUILD = ROOT / os.environ.get("BUILD_DIR", _FOLDER)
+BUILD_COMMAND = "make build" if MINOR == "3.13" else f"make build PY={MINOR} BUILD_DIR={_FOLDER}"
 _RUNTIME = ROOT / ".venv-runtime" / "bin" / "python"
 _INVOKE = "/2015-03-31/functions/function/invocations"
 _MEMORY_CHECK_SEC = 0.02
@@ -76,7 +82,7 @@ class Emulated(Instances):
         self._folder, layer = (build / definition.name).resolve(), (build / "SharedLayer" / "python").resolve()
         for folder in (self._folder, layer):
             if not folder.is_dir():
-                raise FileNotFoundError(f"{folder} is not there: run `make build`")
+                raise FileNotFoundError(f"{folder} is not there: run `{BUILD_COMMAND}`")
         self._binary = emulator_binary()
         self._variables = {
             "PATH": "/usr/local/bin:/usr/bin:/bin",
@@ -162,6 +168,7 @@ class _Emulator:
 
     def run(self, request_id: str, payload: bytes) -> tuple[bool, bytes]:
         """Raises `TimeoutError`, `Gone`. The request's id is the emulator's own, not `request_id`."""
+        self._killed_for_memory = False
         connection = self._connection
         connection.timeout = INIT_TIMEOUT_SEC + self._definition.timeout
         try:
@@ -187,7 +194,7 @@ class _Emulator:
         emulators = list(children(self.process.pid))
         for runtime in [child for emulator in emulators for child in descendants(emulator)]:
             _kill(runtime)
-            give_up = time.monotonic() + 0.5
+            give_up = time.monotonic() + 5
             while Path(f"/proc/{runtime}").exists() and time.monotonic() < give_up:
                 time.sleep(0.001)
         assert self.process.stdin is not None, "it is a pipe"  # noqa: S101

@@ -13,12 +13,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from devstack.emulator import BUILD, MINOR
 from devstack.template import ROOT, Template
 from scripts.artifacts import LAYER, packages
-
-MINOR = f"{sys.version_info.major}.{sys.version_info.minor}"
-# The runtime's own version is built where `sam deploy` looks for it; another one must not land there.
-BUILD = ROOT / ".aws-sam" / ("build" if MINOR == "3.13" else f"build-{MINOR}")
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,7 @@ class Seen:
     body: str
 
 
-class RecordedTable:
+class WatchedTable:
     """Hands on what it is asked to the table at `endpoint` and writes it down; keeps connections, as DynamoDB does."""
 
     def __init__(self, endpoint: str) -> None:
@@ -105,7 +105,7 @@ class Clones:
     ) -> None:
         """folders: the path, the function's first. endpoint: of the table. scratch: an empty folder."""
         self.api = RuntimeApi(shift_sec)
-        self.table = RecordedTable(endpoint)
+        self.table = WatchedTable(endpoint)
         self.credentials = Credentials()
         self._server = serve(self.api.answer)
         self._frozen = scratch / "frozen.json"
@@ -174,7 +174,7 @@ class Clones:
 
     @property
     def snapshot(self) -> dict[str, list[str]]:
-        """What the snapshot held: `connections` that were open, `modules` that were imported."""
+        """What the snapshot held: `connections` that were open, `modules` that were imported, kinds of `secrets`."""
         found: dict[str, list[str]] = json.loads(self._frozen.read_text())
         return found
 

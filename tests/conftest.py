@@ -11,6 +11,7 @@ import sys
 import uuid
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,7 @@ from devstack.template import ROOT, FunctionDefinition
 if TYPE_CHECKING:
     from devstack.table import TableServer
     from tests.emulated import Pools
+    from tests.meddled_table import MeddledTable
     from tips.state.table import Table
 
 # A slow machine is no fault of an example. Examples are the same in every run, but under `--hypothesis-profile new`.
@@ -180,6 +182,35 @@ def new_table(request: pytest.FixtureRequest, table_server: TableServer) -> Iter
 @pytest.fixture
 def table(new_table: Callable[[], LocalTable]) -> LocalTable:
     return new_table()
+
+
+@pytest.fixture(scope="module")
+def meddled(table_server: TableServer) -> Iterator[MeddledTable]:
+    """The table's server as functions see it when a test plans for it to fail."""
+    from tests.meddled_table import MeddledTable
+
+    with MeddledTable(table_server) as server:
+        yield server
+
+
+@pytest.fixture
+def variables(meddled: MeddledTable, table: LocalTable) -> Iterator[dict[str, str]]:
+    """Those by which a function finds `table` behind `meddled`; afterwards nothing is planned any more."""
+    from tests.meddled_table import pass_on
+
+    yield {"TABLE_NAME": table.name, "DYNAMODB_ENDPOINT": meddled.url}
+    meddled.follow(pass_on)
+
+
+@contextmanager
+def fresh_table(endpoint: str, name: str) -> Iterator[LocalTable]:
+    """A table under the one name that environments know which serve several tests."""
+    from devstack.table import client, create_table
+
+    dynamodb = client(endpoint)
+    create_table(endpoint, name)
+    yield LocalTable(endpoint, name, dynamodb)
+    dynamodb.delete_table(TableName=name)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from devstack.emulator import BUILD, Emulated
+from devstack.emulator import BUILD, BUILD_COMMAND, Emulated
 from devstack.events import url_event
 from devstack.template import Template
 from tests.conftest import LoadedFunction
@@ -141,7 +141,7 @@ class Pools:
         self._pools: OrderedDict[tuple[str, frozenset[tuple[str, str]]], Emulated] = OrderedDict()
         missing = [one.name for one in self._definitions.values() if not (BUILD / one.name).is_dir()]
         if missing:
-            pytest.fail(f"{BUILD} holds no {', '.join(missing)}: run `make build`", pytrace=False)
+            pytest.fail(f"{BUILD} holds no {', '.join(missing)}: run `{BUILD_COMMAND}`", pytrace=False)
 
     def get(self, name: str, variables: Mapping[str, str]) -> Emulated:
         """Return the environments with these variables, the first of them started. Raises what its init raises."""

@@ -234,8 +234,24 @@ def test_an_event_that_is_no_request(score: Any, event: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "status"), [({"body": {"a": 1}}, 400), ({"body": 7}, 400), ({"headers": None}, 200)]
+    ("field", "value"),
+    [
+        *(("body", value) for value in ({"a": 1}, 7)),
+        *(("headers", value) for value in ([1], "text", {"accept": None}, {"accept": 1})),
+        *(("cookies", value) for value in ("a=1", [None], {"a": "1"})),
+        *(("rawQueryString", value) for value in (7, ["a"])),
+    ],
 )
-def test_an_event_that_only_a_hand_would_write(score: Any, change: dict[str, Any], status: int) -> None:
-    event = {**url_event("POST", "/score", score_request()), **change}
-    assert score.invoke(event)["statusCode"] == status
+def test_an_event_that_only_a_hand_would_write_is_refused_by_name(score: Any, field: str, value: Any) -> None:
+    answer = score.invoke({**url_event("POST", "/score", score_request()), field: value})
+    assert answer["statusCode"] == 400
+    assert json.loads(answer["body"])["error"]["field"] == field
+
+
+@pytest.mark.parametrize("field", ["headers", "cookies", "rawQueryString"])
+def test_an_event_may_leave_out_what_no_route_asks_for(score: Any, field: str) -> None:
+    event = url_event("POST", "/score", score_request())
+    assert score.invoke({**event, field: None})["statusCode"] == 200
+    event.pop(field, None)
+    event["requestContext"]["http"] = {"method": "POST", "sourceIp": None}
+    assert score.invoke(event)["statusCode"] == 200

@@ -14,12 +14,13 @@ from pathlib import Path
 import pytest
 import yaml
 
+from devstack.emulator import MINOR
 from devstack.template import ROOT, Template
 from scripts import built_template
 from scripts.artifacts import ARTIFACTS, LAYER, packages, processors
 from scripts.build_artifact import ARCHITECTURE
 from scripts.sizes import make_zip
-from tests.built import MINOR, built, event, run, run_build
+from tests.built import built, event, run, run_build
 from tests.model_server import ModelServer
 
 pytestmark = pytest.mark.build

@@ -9,10 +9,10 @@ import pytest
 
 from devstack.table import TableServer, client, create_table
 from scripts.artifacts import ARTIFACTS, FUNCTIONS, LAYER, packages
-from scripts.shipped import idle_distributions, idle_modules, idle_subpackages
 from tests.built import built
 from tests.built_scenarios import SCENARIOS
 from tests.conftest import LocalTable
+from tests.shipped import idle_distributions, idle_modules, idle_subpackages
 
 pytestmark = pytest.mark.build
 

@@ -32,6 +32,5 @@ def test_each_listed_module_has_tests_that_run_on_what_was_built() -> None:
     chosen = [line for line in done.stdout.splitlines() if "::" in line]
     tests = Counter(line.partition("::")[0] for line in chosen)
     assert tests.keys() == set(files)
-    assert len(chosen) > 450, tests
     excluded = {f"tests/{one.replace('::', '.py::')}" for one in EXCLUDED}
     assert not excluded & {line.partition("[")[0] for line in chosen}

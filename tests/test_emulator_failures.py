@@ -27,18 +27,6 @@ NOBODY_LISTENS = refusal("InternalServerError", 500)
 """Of a request whose sender is gone."""
 
 
-@pytest.fixture(scope="module")
-def meddled(table_server: Any) -> Iterator[MeddledTable]:
-    with MeddledTable(table_server) as server:
-        yield server
-
-
-@pytest.fixture
-def variables(meddled: MeddledTable, table: LocalTable) -> Iterator[dict[str, str]]:
-    yield {"TABLE_NAME": table.name, "DYNAMODB_ENDPOINT": meddled.url}
-    meddled.follow(pass_on)
-
-
 def stored(table: LocalTable) -> Items:
     """Return everything in the table by partition, in one order."""
     partitions: Items = {}

@@ -12,7 +12,7 @@ import pytest
 from werkzeug.wrappers import Response
 
 from devstack.events import envelope, jetstream_batch
-from tests.conftest import LocalTable
+from tests.conftest import LocalTable, fresh_table
 from tests.meddled_table import Call, MeddledTable, pass_on
 from tests.one_environment import Environment, one_environment
 from tests.requests import decided_at_us, score_request
@@ -80,12 +80,6 @@ class Clock:
 
 
 @pytest.fixture(scope="module")
-def meddled(table_server: Any) -> Iterator[MeddledTable]:
-    with MeddledTable(table_server) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("clock")
     (made / "sitecustomize.py").write_text(CLOCK.format(file=str(made / "offset")))
@@ -123,13 +117,10 @@ def score(functions: dict[str, Environment]) -> Environment:
 
 @pytest.fixture
 def table(meddled: MeddledTable) -> Iterator[LocalTable]:
-    from devstack import table as tables
-
-    client = tables.client(meddled.behind)
-    tables.create_table(meddled.behind, "clock")
-    yield LocalTable(meddled.behind, "clock", client)
-    meddled.follow(pass_on)
-    client.delete_table(TableName="clock")
+    # By the server's own port: what is planned is for the functions.
+    with fresh_table(meddled.behind, "clock") as table:
+        yield table
+        meddled.follow(pass_on)
 
 
 def decide(score: Environment) -> dict[str, Any]:

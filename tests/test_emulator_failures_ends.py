@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -41,18 +40,6 @@ def growing(self, writes):
     transact(self, writes)
 
 Table.transact = growing"""
-
-
-@pytest.fixture(scope="module")
-def meddled(table_server: Any) -> Iterator[MeddledTable]:
-    with MeddledTable(table_server) as server:
-        yield server
-
-
-@pytest.fixture
-def variables(meddled: MeddledTable, table: LocalTable) -> Iterator[dict[str, str]]:
-    yield {"TABLE_NAME": table.name, "DYNAMODB_ENDPOINT": meddled.url}
-    meddled.follow(pass_on)
 
 
 def reward(client: Table, user: str = "anna") -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from devstack.instances import MAX_PAYLOAD_BYTES
-from tests.conftest import LocalTable
+from tests.conftest import LocalTable, fresh_table
 from tests.deciding import remember
 from tests.one_environment import Environment, one_environment
 from tests.requests import CANDIDATES, score_request
@@ -32,13 +32,8 @@ def score(table_server: Any) -> Iterator[Environment]:
 
 @pytest.fixture
 def table(table_server: Any) -> Iterator[LocalTable]:
-    """A fresh table under the one name that the environment knows."""
-    from devstack import table as tables
-
-    client = tables.client(table_server.endpoint)
-    tables.create_table(table_server.endpoint, "sizes")
-    yield LocalTable(table_server.endpoint, "sizes", client)
-    client.delete_table(TableName="sizes")
+    with fresh_table(table_server.endpoint, "sizes") as table:
+        yield table
 
 
 def compact(body: Any) -> bytes:

@@ -76,6 +76,8 @@ def on_demand(slow: SlowImport, load_function: Load) -> LoadedFunction:
 def test_only_a_tip_waits_for_the_import(slow: SlowImport, on_demand: LoadedFunction) -> None:
     for path in ("/health", "/prompts"):
         assert on_demand.call("GET", path).status == 200
+    assert on_demand.call("POST", "/generate", {**BODY, "prompt_version": "none-such"}).status == 422
+    assert not slow.awaited.is_set()
     with ThreadPoolExecutor(1) as pool:
         answer = pool.submit(on_demand.call, "POST", "/generate", BODY)
         assert slow.awaited.wait(LONG_SEC)

@@ -20,7 +20,10 @@ HEAVY |= {"aws_lambda_powertools.event_handler", "aws_lambda_powertools.utilitie
 # Brought by Lambda's runtime; its hooks are registered under SnapStart alone.
 HEAVY |= {"snapshot_restore_py", "awslambdaric"}
 FORBIDDEN = {
-    "score": HEAVY | {"tips.llm", "tips.prompts", "tips.ingest"},
+    "score": HEAVY
+    | {"tips.llm", "tips.prompts", "tips.ingest"}
+    # What comes with the first request that decides nothing.
+    | {"tips.person_routes", "tips.views", "tips.state.erasure", "tips.state.reactions", "pydantic.v1"},
     "consume": HEAVY
     | {"asyncio", "anyio", "opentelemetry"}
     | {"fastapi", "starlette", "mangum", "tips.llm", "tips.prompts", "tips.http", "tips.scoring"},
@@ -37,6 +40,29 @@ def test_a_function_imports_nothing_it_does_not_need(function: str) -> None:
     imported = set(done.stdout.split())
     assert "app" in imported
     assert not imported & FORBIDDEN[function]
+
+
+@pytest.mark.parametrize("function", FORBIDDEN)
+def test_garbage_is_looked_for_once_a_function_has_started(function: str) -> None:
+    code = (
+        "import gc, sys\n"
+        "from tips.llm import gateway, loading\n"
+        "gateway._load = lambda: sys\n"  # not what takes seconds
+        "import app\n"
+        "assert loading.done_within(30)\n"
+        "print(gc.isenabled(), gc.get_freeze_count() > 10_000)"
+    )
+    path = os.pathsep.join(map(str, (ROOT / "functions" / function, ROOT / "layers" / "shared")))
+    environment = {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": path,
+        "TABLE_NAME": "tips",
+        "AWS_REGION": "eu-west-1",
+        "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
+        "DYNAMODB_ENDPOINT": "http://127.0.0.1:1",
+    }
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert done.stdout.splitlines()[-1:] == ["True True"], done.stderr
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import random
+import ssl
 import sys
 import time
 import uuid
@@ -124,6 +125,7 @@ def test_each_clone_signs_with_credentials_of_its_own(story: Story) -> None:
     assert {seen.key for seen in story.after} == one | other
     assert story.keys_before == {seen.key for seen in story.before}
     assert not story.keys_before & (one | other)
+    assert story.clones.snapshot["secrets"] == []
 
 
 def test_clones_sign_the_same_request_in_the_same_second_each_in_its_way(story: Story) -> None:
@@ -175,7 +177,7 @@ def test_clones_of_generate_write_tips(table_server: TableServer, tmp_path: Path
         environment = {"TABLE_NAME": own.name, "LITELLM_URL": model.url}
         with Clones(python, folders, environment, table_server.endpoint, tmp_path, HOURS_SEC) as clones:
             assert "litellm" in clones.snapshot["modules"]
-            assert clones.snapshot["connections"] == []
+            assert clones.snapshot["connections"] == clones.snapshot["secrets"] == []
             assert "_aws" not in clones.log
             before = list(clones.table.seen)
             assert before
@@ -220,6 +222,15 @@ def test_what_libraries_draw_differs_after_a_restore() -> None:
     snapstart._after_restore(Unmoved())
     assert random.random() != drawn
     random.setstate(state)
+
+
+def test_openssl_is_given_what_no_other_clone_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[tuple[bytes, float]] = []
+    monkeypatch.setattr(ssl, "RAND_add", lambda *arguments: given.append(arguments))
+    for _ in range(2):
+        snapstart._after_restore(Unmoved())
+    assert [(len(seed), entropy) for seed, entropy in given] == [(32, 32.0)] * 2
+    assert given[0] != given[1]
 
 
 @pytest.mark.thorough

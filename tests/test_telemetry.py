@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+from typing import Any
 
 import pytest
 
@@ -42,6 +44,25 @@ def test_a_line_per_set_of_dimensions(capsys: pytest.CaptureFixture[str]) -> Non
         ["ModelTokens"],
     ]
     assert all(line["service"] for line in lines)
+
+
+def test_nothing_is_lost_that_is_counted_while_it_is_flushed(capsys: pytest.CaptureFixture[str]) -> None:
+    class Interrupted(dict[Any, Any]):
+        def clear(self) -> None:
+            other.start()  # counts, if it may, what is about to be cleared
+            other.join(0.2)
+            super().clear()
+
+    other = threading.Thread(target=telemetry.count, args=("Generations",))
+    telemetry.count("Generations")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(telemetry, "_counts", counts := Interrupted(telemetry._counts))
+        telemetry.flush()
+        other.join()
+        patch.setattr(telemetry, "_counts", dict(counts))
+        telemetry.flush()
+    said = [json.loads(line)["Generations"] for line in capsys.readouterr().out.splitlines()]
+    assert sum(sum(values) for values in said) == 2
 
 
 def test_what_was_flushed_is_not_said_again(capsys: pytest.CaptureFixture[str]) -> None:

@@ -193,9 +193,12 @@ def test_every_declared_variable_is_read() -> None:
 def test_common_variables_are_declared_for_every_function(name: str) -> None:
     environment = Template().functions()[name].environment
     assert environment["POWERTOOLS_SERVICE_NAME"] == f"tips-{name.removesuffix('Function').lower()}"
-    assert {"DYNAMODB_ENDPOINT", "LOG_LEVEL", "POWERTOOLS_METRICS_NAMESPACE", "OPENBLAS_NUM_THREADS"} <= set(
-        environment
-    )
+    assert {"DYNAMODB_ENDPOINT", "LOG_LEVEL", "POWERTOOLS_METRICS_NAMESPACE"} <= set(environment)
+    assert environment["OPENBLAS_NUM_THREADS"] == "1"
+
+
+def test_earlier_versions_keep_their_layer() -> None:
+    assert properties("SharedLayer")["RetentionPolicy"] == "Retain"
 
 
 def test_defaults_agree_with_those_of_the_code() -> None:

@@ -148,12 +148,34 @@ def test_a_share_is_of_metrics_that_it_names() -> None:
         assert [one["Id"] for one in alarm["Metrics"] if one.get("ReturnData", True)] == ["share"]
 
 
+@pytest.mark.parametrize(
+    ("name", "counts", "share"),
+    [
+        # A decision is logged or not; a degraded one is that besides.
+        ("DecisionsNotLogged", {"DecisionLogged": 95, "DecisionNotLogged": 5}, 5),
+        ("DecisionsDegraded", {"DecisionLogged": 90, "DecisionNotLogged": 10, "ScoreDegraded": 5}, 5),
+        ("DecisionsDegraded", {"DecisionLogged": 40, "DecisionNotLogged": 0, "ScoreDegraded": 40}, 100),
+        ("GenerationsFellBack", {"Generations": 8, "GenerationFallbacks": 4}, 50),
+    ],
+)
+def test_a_share_is_of_all_that_there_were(name: str, counts: dict[str, int], share: float) -> None:
+    alarm = alarms()[name]["Metrics"]
+    (expression,) = [one["Expression"] for one in alarm if "Expression" in one]
+    for one in alarm:
+        if "MetricStat" in one:
+            count = counts[one["MetricStat"]["Metric"]["MetricName"]]
+            expression = expression.replace(f"FILL({one['Id']}, 0)", str(count))
+    assert eval(expression) == pytest.approx(share)  # noqa: S307 (numbers and their signs, of our template)
+
+
 def test_silence_is_no_alarm_and_both_ends_of_one_are_told_to_the_topic_if_there_is_one() -> None:
     told = alarms(AlarmTopicArn=TOPIC)
     for name, alarm in alarms().items():
         assert alarm["TreatMissingData"] == "notBreaching", name
         assert alarm["ComparisonOperator"] == "GreaterThanOrEqualToThreshold", name
         assert alarm["Threshold"] > 0, name
+        if alarm.get("Statistic") == "Sum":
+            assert alarm["Threshold"] <= 5, f"{name}: a few are enough to be told"
         assert not {"AlarmActions", "OKActions"} & set(alarm), name
         assert (told[name]["AlarmActions"], told[name]["OKActions"]) == ([TOPIC], [TOPIC]), name
 

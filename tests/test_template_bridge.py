@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from bridge.settings import ROUTES, Settings
 from devstack.template import Template
 from tests.sam_template import DOCUMENT, RESOURCES, listed, properties, role, statements
 from tips.state import keys
@@ -57,6 +58,7 @@ def test_a_failed_record_of_the_queue_comes_again_for_days_and_is_then_kept() ->
     assert mapping["FunctionName"] == {"Ref": "ConsumeFunction.Alias"}
     assert mapping["EventSourceArn"] == {"GetAtt": "EventQueue.Arn"}
     assert mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+    assert mapping["ScalingConfig"] == {"MaximumConcurrency": len(ROUTES) * Settings().max_in_flight}
     assert queue["VisibilityTimeout"] >= 6 * properties("ConsumeFunction")["Timeout"]
     assert queue["RedrivePolicy"]["deadLetterTargetArn"] == {"GetAtt": "EventsGivenUp.Arn"}
     # An outage shorter than this gives nothing up; bad records leave after NATS_MAX_DELIVER.

@@ -153,6 +153,7 @@ def test_each_function_logs_to_a_group_of_its_own_with_retention_and_is_traced(p
     used = {name: one["LoggingConfig"]["LogGroup"] for name, one in functions(**parameters).items()}
     assert sorted(used.values()) == sorted(groups)
     assert {group["RetentionInDays"] for group in groups.values()} == {"14"}
+    assert len({str(group["LogGroupName"]) for group in groups.values()}) == len(groups)
     assert all(one["TracingConfig"] == {"Mode": "Active"} for one in functions(**parameters).values())
 
 

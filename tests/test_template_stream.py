@@ -40,6 +40,8 @@ def test_a_failure_on_the_stream_is_retried_from_there_and_never_lost_silently()
     assert trigger["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
     assert trigger["BisectBatchOnFunctionError"] is True
     assert trigger["ParallelizationFactor"] == 1
+    # A table that is away is waited for: only the age of a record ends that.
+    assert trigger["MaximumRetryAttempts"] == -1
     # A stream keeps records for a day: what is given up must leave its message before they are gone.
     assert 0 < trigger["MaximumRecordAgeInSeconds"] < 86_400 - 3600
     queue = {"GetAtt": "RewardWaitsGivenUp.Arn"}

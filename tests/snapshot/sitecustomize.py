@@ -1,11 +1,13 @@
 """Makes two clones of a process that is ready for its snapshot; first on the path of what tests/clones.py starts.
 
 Instead of a snapshot and two restores there is a fork: both processes go on from the same memory. From there on the
-clock is SHIFT_SEC ahead. In FROZEN (a file) is left which TCP connections were open then, and which modules imported.
+clock is SHIFT_SEC ahead. In FROZEN (a file) is left which TCP connections were open then, which modules imported, and
+what of botocore's held a secret.
 """
 
 import asyncio
 import datetime
+import gc
 import json
 import os
 import sys
@@ -38,11 +40,22 @@ def _connections() -> list[str]:
     return [row[2] for row in rows if row[3] == _ESTABLISHED and f"socket:[{row[9]}]" in links]
 
 
+def _secrets() -> list[str]:
+    """Types of the credentials that are in memory, those that the garbage collector is told not to look at included."""
+    gc.unfreeze()
+    kinds = [type(one) for one in gc.get_objects()]
+    gc.freeze()
+    return [
+        kind.__name__ for kind in kinds if kind.__module__ == "botocore.credentials" and "Credentials" in kind.__name__
+    ]
+
+
 # Registered first, so that it runs as the last one before the snapshot, and as the first one after it.
 @register_before_snapshot  # type: ignore[untyped-decorator]
 def _clone() -> None:
     global _shift_sec
-    Path(os.environ["FROZEN"]).write_text(json.dumps({"connections": _connections(), "modules": list(sys.modules)}))
+    frozen = {"connections": _connections(), "modules": list(sys.modules), "secrets": _secrets()}
+    Path(os.environ["FROZEN"]).write_text(json.dumps(frozen))
     # A snapshot keeps the threads that LiteLLM has its work done in, a fork does not.
     asyncio.get_event_loop().set_default_executor(ThreadPoolExecutor())
     os.fork()

@@ -90,9 +90,6 @@ class Generator:
         deadline = started + min(self._settings.litellm_total_timeout, remaining_sec)
         if not self.models:
             raise ModelNotConfigured("no model is configured: set LITELLM_URL or LITELLM_MODEL")
-        loaded = loading.done_within(deadline - self._after_sec - time.monotonic())
-        if not loaded:
-            telemetry.count("ModelClientNotLoaded")
         settings, now = self._settings, datetime.now(UTC)
         generation_id = str(ULID())
         names = [model.name for model in self.models if not model.is_template]
@@ -104,6 +101,9 @@ class Generator:
         )
         choice = replace(choice, context={**choice.context, "profile_sources": dict(profile.sources)})
         context = build_context(request.context, profile.features, now, known.preferences)
+        loaded = loading.done_within(deadline - self._after_sec - time.monotonic())
+        if not loaded:
+            telemetry.count("ModelClientNotLoaded")
         try:
             written = await write_tips(
                 prompt,

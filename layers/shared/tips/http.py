@@ -109,8 +109,8 @@ class DeferredRoute(APIRoute):
 
     def complete(self) -> None:
         if self._options is not None:
-            options, self._options = self._options, None
-            super().__init__(self.path, self.endpoint, **options)
+            super().__init__(self.path, self.endpoint, **self._options)
+            self._options = None
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.complete()
@@ -163,10 +163,10 @@ class App(FastAPI):
         self._add_the_others = add_routes
 
     def add_now(self) -> None:
-        """Add what `add_later` has put off."""
+        """Add what `add_later` has put off; what raises is tried again by the next request."""
         if self._add_the_others is not None:
-            add_routes, self._add_the_others = self._add_the_others, None
-            add_routes()
+            self._add_the_others()
+            self._add_the_others = None
 
     async def _among_the_others(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._add_the_others is None:
@@ -242,7 +242,8 @@ def _readable(event: Any) -> dict[str, Any]:
     try:
         http = event["requestContext"]["http"]
         # Mangum decodes the path once.
-        http = {"sourceIp": "", **http, "path": event["rawPath"].replace("%", "%25"), "method": str(http["method"])}
+        path, source = event["rawPath"].replace("%", "%25"), str(http.get("sourceIp") or "")
+        http = {**http, "sourceIp": source, "path": path, "method": str(http["method"])}
     except (TypeError, KeyError, AttributeError):
         raise MalformedRequest("the event is not a function URL's request (payload format 2.0)") from None
     body = event.get("body") or ""
@@ -260,8 +261,14 @@ def _readable(event: Any) -> dict[str, Any]:
         raise MalformedRequest("the body is not valid base64", field="body") from None
     if len(raw) > MAX_BODY_BYTES:
         raise BodyTooLarge(f"the body must be at most {MAX_BODY_BYTES} bytes", field="body")
+    sent, query, cookies = event.get("headers") or {}, event.get("rawQueryString") or "", event.get("cookies") or []
+    if not (isinstance(sent, dict) and _are_texts(*sent.values())):
+        raise MalformedRequest("the event's headers are not text by name", field="headers")
+    if not (isinstance(cookies, list) and _are_texts(*cookies)):
+        raise MalformedRequest("the event's cookies are not a list of text", field="cookies")
+    if not _are_texts(query):
+        raise MalformedRequest("the event's query string is not text", field="rawQueryString")
     # Every body is JSON here, whatever a client (curl -d, for one) says that it is.
-    sent = event.get("headers") or {}
     headers = {name: value for name, value in sent.items() if name.lower() != "content-type"}
     if body:
         headers["content-type"] = "application/json"
@@ -271,9 +278,15 @@ def _readable(event: Any) -> dict[str, Any]:
         "version": "2.0",
         "requestContext": context,
         "headers": headers,
+        "rawQueryString": query,
+        "cookies": cookies,
         "body": body,
         "isBase64Encoded": False,
     }
+
+
+def _are_texts(*values: Any) -> bool:
+    return all(isinstance(value, str) for value in values)
 
 
 def _answer(error: ServiceError, request_id: str) -> tuple[int, dict[str, str], dict[str, Any]]:

@@ -133,7 +133,7 @@ class Scorer:
             self._writes = writes
 
     def renew(self) -> None:
-        """Trust nothing that was read before, and open both connections again."""
+        """Trust nothing that was read before, and open every connection again."""
         self._shared.expire()
         self.prime()
 

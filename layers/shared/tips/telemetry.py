@@ -40,8 +40,9 @@ def flush() -> None:
 
     The line is that of Powertools' Metrics, which would take a fortieth of a whole `/score` to make it.
     """
-    taken = _counts.copy()
-    _counts.clear()
+    with _lock:
+        taken = _counts.copy()
+        _counts.clear()
     for dimensions, counts in taken.items():
         metrics = [{"Name": name, "Unit": "Count"} for name in counts]
         names = ["service", *(name for name, _ in dimensions)]

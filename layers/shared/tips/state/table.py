@@ -209,7 +209,10 @@ def release_clients() -> None:
     # What is read from botocore's files is nobody's secret, and takes most of the time that a client does.
     fresh.register_component("data_loader", _session.get_component("data_loader"))
     _session = fresh
-    gc.collect()  # clients refer to themselves, and to the connection that their credentials came by
+    # Clients refer to themselves, and to the connection that their credentials came by; an init's are frozen.
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()
 
 
 def renew_clients() -> None:
