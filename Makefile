@@ -93,8 +93,8 @@ check-build: env ## every call that generate makes through LiteLLM, from what ma
 STACK ?= oo-tips
 
 deploy: env ## sam deploy of what make build left, by a sam and credentials of your own, then old versions go; STACK=, ARGS=
-	@# Both commands have to mean the same account and region.
-	@case ' $(ARGS) ' in *' --region'*|*' --profile'*|*' --stack-name'*) echo "Set AWS_REGION, AWS_PROFILE and STACK, not ARGS." >&2; exit 2;; esac
+	@# Both commands have to mean the same stack.
+	$(if $(filter --region% --profile% --stack-name%,$(ARGS)),$(error set AWS_REGION, AWS_PROFILE and STACK, not ARGS))
 	sam deploy --template-file $(BUILD_DIR)/template.yaml --config-file $(CURDIR)/samconfig.toml --stack-name $(STACK) $(ARGS)
 	.venv/bin/tips versions prune --stack $(STACK) --keep 3 --yes
 
