@@ -50,6 +50,7 @@ class Consumer:
         self._in_flight: set[asyncio.Task[None]] = set()
         self._slots = asyncio.Semaphore(settings.max_in_flight)
         self._changed = asyncio.Event()
+        self._pull: Pull | None = None
         self._stopping = False
 
     async def run(self) -> None:
@@ -80,6 +81,9 @@ class Consumer:
         """Fetch no more, give back what was not handed over, and wait for the rest until `deadline` (loop time)."""
         self._stopping = True
         self._wake()
+        # First: given back while a request is outstanding, a message may be delivered to nobody by it.
+        if self._pull is not None:
+            await self._pull.stop()
         await self._give_back()
         if self._in_flight:
             await asyncio.wait(self._in_flight, timeout=max(0.0, deadline - asyncio.get_running_loop().time()))
@@ -105,6 +109,7 @@ class Consumer:
     async def _fetch(self, pull: Pull) -> None:
         """Hand over what the pull brings, until it cannot bring more."""
         await pull.start()
+        self._pull = pull
         try:
             while not self._stopping and (pull.fault is None or self._waiting):
                 await self._slots.acquire()  # nothing is asked for that nobody has time for
@@ -120,6 +125,9 @@ class Consumer:
                     raise NotConnected
         finally:
             await pull.stop()
+            self._pull = None
+            if self._stopping:
+                await self._give_back()
         if pull.fault and not self._stopping:
             raise Unusable(f"JetStream stopped delivering: {pull.fault}")
 
@@ -145,7 +153,6 @@ class Consumer:
                 )
         self._waiting.extendleft(reversed(batch.deliveries))
         batch.deliveries.clear()
-        await self._give_back()
 
     async def _give_back(self) -> None:
         while self._waiting:
@@ -172,8 +179,6 @@ class Consumer:
         if held is not None:
             # Delivered again before its outcome is known: that outcome goes to the delivery that counts now.
             held.reply, held.num_delivered = delivery.reply, delivery.num_delivered
-        elif self._stopping:
-            await self._answer(delivery, nak())
         elif not delivery.fits:
             status.failed["size"] += 1
             telemetry.logger.error(

@@ -45,6 +45,7 @@ class Pull:
         self._missing = 0
         self._deadline = 0.0
         self._subscription: Any = None
+        self._stopped: asyncio.Future[None] | None = None
         self.fault: str | None = None
 
     async def start(self) -> None:
@@ -72,7 +73,15 @@ class Pull:
             await self._client.publish(self._subject, json.dumps(request).encode(), self._inbox)
 
     async def stop(self) -> None:
-        """Ask for no more; what is on its way still arrives before this returns, if the connection lasts."""
+        """Ask for no more; what is on its way still arrives before this returns, if the connection lasts.
+
+        From then on the server has nowhere to deliver to by this pull: what is given back goes to others.
+        """
+        if self._stopped is None:
+            self._stopped = asyncio.ensure_future(self._stop())
+        await asyncio.shield(self._stopped)
+
+    async def _stop(self) -> None:
         if self.fault is None:
             self.fault = "stopped"
         try:

@@ -16,6 +16,8 @@ import nats
 import pytest
 
 from bridge.delivery import Batch, Delivery, nak_delay_sec
+from bridge.link import Link
+from bridge.pull import Pull
 from devstack.nats import NatsServer, nats_server_version
 from tests.bridge_harness import Consume, bridged, until
 from tests.bridge_process import FakeConsume
@@ -272,6 +274,34 @@ def test_a_message_that_no_invocation_takes_is_kept_and_holds_nothing_up(tmp_pat
     with NatsServer(arguments=("--config", str(configuration))) as server:
         asyncio.run(run(server.url))
     assert sorted(consume.handed) == [1, 3]
+
+
+def test_nothing_is_given_back_while_the_server_may_deliver_it_here_again(
+    server: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order: list[str] = []
+    stop, send = Pull.stop, Link.send
+
+    async def stopping(self: Pull) -> None:
+        await stop(self)
+        order.append("stopped")
+
+    async def sending(self: Link, subject: str, payload: bytes = b"", reply: str = "") -> None:
+        order.append(payload.decode())
+        await send(self, subject, payload, reply)
+
+    async def run() -> None:
+        async with bridged(server.url, Consume(), batch_messages=10, batch_age_sec=60) as bridge:
+            await bridge.publish(b"a", b"b")
+            await until(lambda: len(bridge.consumer._held) == 2)
+            monkeypatch.setattr(Pull, "stop", stopping)
+            monkeypatch.setattr(Link, "send", sending)
+            await bridge.consumer.stop(asyncio.get_running_loop().time() + 30)
+            await asyncio.wait_for(bridge.running, 30)
+
+    asyncio.run(run())
+    assert order.count("-NAK") == 2
+    assert "stopped" in order[: order.index("-NAK")]
 
 
 def test_what_was_fetched_and_not_handed_over_is_given_back_at_once(server: NatsServer) -> None:
