@@ -6,6 +6,7 @@ what a fork does is not shown here: the kernel's own random numbers, and clocks 
 
 from __future__ import annotations
 
+import gc
 import json
 import random
 import ssl
@@ -204,6 +205,14 @@ class Unmoved:
         return nullcontext()
 
 
+@pytest.fixture
+def other_tables(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leaves alone the clients of all tables that other tests have made in this process."""
+    monkeypatch.setattr(snapstart, "release_clients", lambda: None)
+    monkeypatch.setattr(snapstart, "renew_clients", lambda: None)
+
+
+@pytest.mark.usefixtures("other_tables")
 def test_an_id_is_not_the_next_one_after_the_snapshots_last(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ulid, "default_generator", ulid.default_generator)
     monkeypatch.setattr(time, "time_ns", lambda: 1_800_000_000_000_000_000)
@@ -213,7 +222,7 @@ def test_an_id_is_not_the_next_one_after_the_snapshots_last(monkeypatch: pytest.
     assert int(ulid.ULID()) != last + 2
 
 
-@pytest.mark.thorough
+@pytest.mark.usefixtures("other_tables")
 def test_what_libraries_draw_differs_after_a_restore() -> None:
     state = random.getstate()
     snapstart._after_restore(Unmoved())
@@ -224,6 +233,7 @@ def test_what_libraries_draw_differs_after_a_restore() -> None:
     random.setstate(state)
 
 
+@pytest.mark.usefixtures("other_tables")
 def test_openssl_is_given_what_no_other_clone_has(monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[tuple[bytes, float]] = []
     monkeypatch.setattr(ssl, "RAND_add", lambda *arguments: given.append(arguments))
@@ -246,19 +256,18 @@ def test_a_snapshot_is_taken_without_a_table(
     try:
         snapstart._before_snapshot(service, handler, requests)
     finally:
+        gc.unfreeze()
         table.renew_clients()
     counted = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert counted["RefreshFailed" if name == "score" else "MemoryNotRead"] == [1.0]
     assert "RehearsalFailed" not in counted
 
 
+@pytest.mark.usefixtures("other_tables")
 def test_a_rehearsal_that_fails_is_counted(capsys: pytest.CaptureFixture[str]) -> None:
     telemetry.flush()
     capsys.readouterr()
-    try:
-        snapstart._before_snapshot(Unmoved(), lambda *_: {"statusCode": 500}, [("GET", "/", None)])
-    finally:
-        table.renew_clients()
+    snapstart._before_snapshot(Unmoved(), lambda *_: {"statusCode": 500}, [("GET", "/", None)])
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["RehearsalFailed"] == [1.0]
 
 
