@@ -19,6 +19,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 import pytest
 import ulid
@@ -206,13 +207,12 @@ class Unmoved:
 
 
 @pytest.fixture
-def other_tables(monkeypatch: pytest.MonkeyPatch) -> None:
+def own_tables(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leaves alone the clients of all tables that other tests have made in this process."""
-    monkeypatch.setattr(snapstart, "release_clients", lambda: None)
-    monkeypatch.setattr(snapstart, "renew_clients", lambda: None)
+    monkeypatch.setattr(table, "_tables", WeakSet())
 
 
-@pytest.mark.usefixtures("other_tables")
+@pytest.mark.usefixtures("own_tables")
 def test_an_id_is_not_the_next_one_after_the_snapshots_last(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ulid, "default_generator", ulid.default_generator)
     monkeypatch.setattr(time, "time_ns", lambda: 1_800_000_000_000_000_000)
@@ -222,7 +222,7 @@ def test_an_id_is_not_the_next_one_after_the_snapshots_last(monkeypatch: pytest.
     assert int(ulid.ULID()) != last + 2
 
 
-@pytest.mark.usefixtures("other_tables")
+@pytest.mark.usefixtures("own_tables")
 def test_what_libraries_draw_differs_after_a_restore() -> None:
     state = random.getstate()
     snapstart._after_restore(Unmoved())
@@ -233,7 +233,7 @@ def test_what_libraries_draw_differs_after_a_restore() -> None:
     random.setstate(state)
 
 
-@pytest.mark.usefixtures("other_tables")
+@pytest.mark.usefixtures("own_tables")
 def test_openssl_is_given_what_no_other_clone_has(monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[tuple[bytes, float]] = []
     monkeypatch.setattr(ssl, "RAND_add", lambda *arguments: given.append(arguments))
@@ -244,6 +244,7 @@ def test_openssl_is_given_what_no_other_clone_has(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.thorough
+@pytest.mark.usefixtures("own_tables")
 @pytest.mark.parametrize("name", ["score", "generate"])
 def test_a_snapshot_is_taken_without_a_table(
     load_function: Callable[..., LoadedFunction], name: str, capsys: pytest.CaptureFixture[str]
@@ -257,13 +258,12 @@ def test_a_snapshot_is_taken_without_a_table(
         snapstart._before_snapshot(service, handler, requests)
     finally:
         gc.unfreeze()
-        table.renew_clients()
     counted = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert counted["RefreshFailed" if name == "score" else "MemoryNotRead"] == [1.0]
     assert "RehearsalFailed" not in counted
 
 
-@pytest.mark.usefixtures("other_tables")
+@pytest.mark.usefixtures("own_tables")
 def test_a_rehearsal_that_fails_is_counted(capsys: pytest.CaptureFixture[str]) -> None:
     telemetry.flush()
     capsys.readouterr()
