@@ -107,9 +107,12 @@ def _decision(user_id: str, at: datetime, rng: random.Random) -> Decision:
         distribution, parameters = policy.distribution(X, form_posterior(_learned()[policy.schema.hash].statistics))
         evaluated.append((policy, X, distribution, parameters))
     propensity = evaluated[0][2].propensity
-    chosen = -1
-    while chosen < 0 or given[chosen]["kind"] != "task":
-        decision_id = str(ULID.from_bytes(int(at.timestamp() * 1000).to_bytes(6, "big") + rng.randbytes(10)))
+    # Which one is shown, and so what is learned, does not depend on the hour: only the id does, from which it follows.
+    tasks = [share if one["kind"] == "task" else 0.0 for share, one in zip(propensity, given, strict=True)]
+    (wanted,) = rng.choices(range(len(given)), tasks)
+    chosen, ids = -1, random.Random(f"{user_id} {at}")  # noqa: S311
+    while chosen != wanted:
+        decision_id = str(ULID.from_bytes(int(at.timestamp() * 1000).to_bytes(6, "big") + ids.randbytes(10)))
         chosen = draw(propensity, decision_id)
     return Decision(
         user_id=user_id,

@@ -69,8 +69,10 @@ class Bridged:
         return (info.num_pending, info.num_ack_pending, info.ack_floor.stream_seq) == (0, ack_pending, ack_floor)
 
     async def all_done(self) -> bool:
+        """Whether everything published was delivered and acked; the server counts a new message a moment later."""
+        last = (await self.js.stream_info(self.route.stream)).state.last_seq
         info = await self.info()
-        return not info.num_pending and not info.num_ack_pending
+        return not info.num_pending and not info.num_ack_pending and info.delivered.stream_seq >= last
 
 
 def a_route() -> Route:
