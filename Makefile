@@ -6,18 +6,19 @@ BUILD_DIR ?= .aws-sam/build
 
 PYTHON := .venv/bin/python
 BENCH_PYTHON := .venv-bench/bin/python
+LAB_PYTHON := .venv-lab/bin/python
 SAM := scripts/sam_offline.sh
 
 export PY ARCH
 export UV_PYTHON_DOWNLOADS := never# an interpreter is found, never fetched
 
 # The layer's package, and the repository itself for devstack and tests. Functions are loaded from their own folders.
-demo dev test test-thorough test-build test-emulator test-proxy ci-full bench bench-cold bench-load: export PYTHONPATH := $(CURDIR)/layers/shared:$(CURDIR)
+demo dev test test-thorough test-build test-emulator test-proxy test-lab ci-full bench bench-cold bench-load: export PYTHONPATH := $(CURDIR)/layers/shared:$(CURDIR)
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help demo dev test test-thorough test-build test-emulator test-proxy ci-full bench bench-cold bench-load lint check-contracts format validate build check-build deploy sizes \
-    lock audit clean env env-sam env-bench env-proxy env-runtime
+.PHONY: help demo dev test test-thorough test-build test-emulator test-proxy test-lab ci-full bench bench-cold bench-load lint check-contracts format validate build check-build deploy sizes \
+    lock audit clean env env-sam env-bench env-lab env-proxy env-runtime
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-16s %s\n", $$1, $$2}'
@@ -47,7 +48,10 @@ test-emulator: env env-sam env-runtime ## the tests that run what make build lef
 test-proxy: env env-proxy ## the tests that put a real LiteLLM proxy in front of generate
 	$(PYTHON) -m pytest -m proxy $(ARGS)
 
-ci-full: env env-sam env-runtime env-proxy ## all of them, those marked `long`, `build`, `emulator` or `proxy` too, on new examples
+test-lab: env env-lab ## the tests of what runs offline: export, evaluation, simulation, training, registry
+	$(LAB_PYTHON) -m pytest $(PARALLEL) -m "lab and not long" tests/lab $(ARGS)
+
+ci-full: env env-lab env-sam env-runtime env-proxy ## all of them, those marked `long`, `build`, `emulator` or `proxy` too, on new examples
 	CHAOS_KEEP=1 $(PYTHON) -m pytest $(PARALLEL) -m "not emulator and not build" --hypothesis-profile new $(ARGS)
 	$(PYTHON) -m pytest -m build --hypothesis-profile new $(ARGS)
 	$(PYTHON) -m pytest $(PARALLEL) --emulated -m emulator --hypothesis-profile new $(ARGS)
@@ -61,10 +65,11 @@ bench-cold: env-bench env-sam env-runtime build ## cold starts of what was built
 bench-load: env-bench env-sam env-runtime build ## a minute's load on what was built, and no other part of `make bench`
 	$(BENCH_PYTHON) -m bench --only load $(ARGS)
 
-lint: env check-contracts ## formatting, ruff, mypy strict, exported contracts; changes nothing
+lint: env env-lab check-contracts ## formatting, ruff, mypy strict, exported contracts; changes nothing
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m ruff check .
-	$(PYTHON) -m mypy
+	@# In the environment that has the packages of all that is checked.
+	$(LAB_PYTHON) -m mypy
 	@# Each function's module is called app and has its own folder on the path, as in Lambda: one run each.
 	@for folder in functions/*/; do MYPYPATH=$$folder $(PYTHON) -m mypy $$folder || exit 1; done
 
@@ -120,6 +125,10 @@ env-sam: env
 # Peers bring pandas, scipy and the like: not among what is tested or deployed.
 env-bench: env
 	@python="$$(scripts/find_python.sh)" && "$$python" scripts/environment.py .venv-bench requirements/bench.txt --tools .venv
+
+# What analysts need on top of everything above: tables, plots, MLflow, Feast. It holds all that .venv holds.
+env-lab: env
+	@python="$$(scripts/find_python.sh)" && "$$python" scripts/environment.py .venv-lab requirements/lab.txt --tools .venv
 
 # The client of Lambda's runtime interface, alone: what a function finds beside itself in the cloud, less boto3.
 env-runtime: env

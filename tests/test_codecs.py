@@ -118,11 +118,15 @@ def decision(
 @given(st.integers(1, 200), st.integers(0, 5), st.integers(0, 2**32 - 1))
 def test_decision_round_trip(k: int, features: int, seed: int) -> None:
     policies = ("igw-ucb", "squarecb", "egreedy-v2")
-    fields: dict[str, Any] = {"context": {"timezone": "Europe/Berlin"}, "experiments": {"voices": "v1"}}
+    fields: dict[str, Any] = {
+        "context": {"timezone": "Europe/Berlin"},
+        "experiments": {"voices": "v1"},
+        "took_us": 4321,
+    }
     original = decision(k, features, seed, policies, deferred=True, **fields)
     back = read_decision(decision_item(original)).decision
     plain = ("user_id", "decision_id", "candidates", "situation", "chosen", "policy", "epoch", "degraded", "deferred")
-    for name in (*plain, "reward_wait_us", "experiments", "context"):
+    for name in (*plain, "reward_wait_us", "experiments", "context", "took_us"):
         assert getattr(back, name) == getattr(original, name)
     assert list(back.evaluations) == list(policies)
     for policy, seen in back.evaluations.items():

@@ -161,6 +161,7 @@ class Scorer:
 
         Raises `InvalidField` for an unknown policy or time zone.
         """
+        started_ns = time.perf_counter_ns()
         if named is not None:
             policy_named(named)
         now = datetime.now(UTC)
@@ -207,6 +208,7 @@ class Scorer:
             experiments=self._took_part(experiments, policy.name),
             context=_logged_context(request),
             profile_sources=profile.sources,
+            took_us=(time.perf_counter_ns() - started_ns) // 1000,
         )
         explanation = None
         if request.explain:

@@ -51,7 +51,8 @@ class Decision:
 
     policy: the one that chose; `evaluations` holds it and the shadows. epoch: the user's learning epoch, None when the
     table could not be read. experiments: arm by experiment. reward_wait_us: how long a reaction is in time.
-    profile_sources: where each profile feature came from: the request, what is stored, or nowhere.
+    profile_sources: where each profile feature came from: the request, what is stored, or nowhere. took_us: microseconds
+    from the request to the choice, reading included; None where it was not measured.
     """
 
     user_id: str
@@ -68,6 +69,7 @@ class Decision:
     experiments: Mapping[str, str] = field(default_factory=dict)
     context: Mapping[str, Any] = field(default_factory=dict)
     profile_sources: Mapping[str, str] = field(default_factory=dict)
+    took_us: int | None = None
 
     @property
     def tip_id(self) -> str:

@@ -120,6 +120,7 @@ def _packed(decision: Decision, candidates: Sequence[Mapping[str, Any]], context
         "deferred": decision.deferred,
         "reward_wait_us": decision.reward_wait_us,
         "experiments": dict(decision.experiments),
+        "took_us": decision.took_us,
         "schemas": {digest: one.names for digest, one in vectors.items()},
         "evaluations": [
             [one.policy, one.policy_version, one.schema_hash, one.prior, dict(one.parameters)] for one in evaluations
@@ -260,7 +261,9 @@ def _read_decision(item: Item) -> RememberedDecision:
         reward_wait_us=document["reward_wait_us"],
         experiments=document["experiments"],
         context=document["context"],
-        profile_sources=document.get("profile_sources", {}),  # there are decisions from before it was logged
+        # There are decisions from before these were logged.
+        profile_sources=document.get("profile_sources", {}),
+        took_us=document.get("took_us"),
     )
     return RememberedDecision(
         decision,
