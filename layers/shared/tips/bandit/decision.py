@@ -51,8 +51,8 @@ class Decision:
 
     policy: the one that chose; `evaluations` holds it and the shadows. epoch: the user's learning epoch, None when the
     table could not be read. experiments: arm by experiment. reward_wait_us: how long a reaction is in time.
-    profile_sources: where each profile feature came from: the request, what is stored, or nowhere. took_us: microseconds
-    from the request to the choice, reading included; None where it was not measured.
+    profile_sources: where each profile feature came from: the request, what is stored, or nowhere. took_us:
+    microseconds from the request to the choice, reading included; None where it was not measured.
     """
 
     user_id: str
