@@ -18,9 +18,12 @@ import pytest
 from bench import __main__ as everything
 from devstack.nats import NatsServer, nats_server_version
 from devstack.stack import Stack
+from devstack.template import Template
+from offline.prior_store import AUDIT
 from tests.conftest import LocalTable
 from tips.bandit.registry import POLICIES
 from tips.features.crossed_v3 import CROSSED_V3
+from tips.state import keys, priors
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -172,3 +175,46 @@ def test_every_link_leads_somewhere() -> None:
     for page in PAGES:
         for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_serving_lists_every_variable_and_every_item() -> None:
+    page = (ROOT / "docs" / "serving.md").read_text()
+    read = set(re.findall(r'"([A-Z][A-Z_]{4,})"', (ROOT / "layers/shared/tips/settings.py").read_text()))
+    read -= {"AWS_EXECUTION_ENV", "AWS_SAM_LOCAL"}  # Lambda's own
+    template = Template()
+    set_there = {name for one in template.functions().values() for name in one.environment}
+    assert read | set_there <= set(re.findall(r"`([A-Z_]+)`", page))
+    listed = {tuple(re.findall(r"`([^`]+)`", row)[:2]) for row in page.splitlines() if re.match(r"\| `[A-Z]#", row)}
+    for item in _every_item():
+        assert item in listed
+
+
+def _every_item() -> set[tuple[str, str]]:
+    """What `tips.state.keys` and its users make, with what differs put as the page puts it."""
+    user, decision, letter = keys.user("{user}"), "{decision}", "{letter}"
+    of_generate = keys.generation("{user}")
+    return {
+        keys.learning("{user}"),
+        (user, keys.decision(decision)),
+        (user, keys.wait(decision)),
+        (user, f"{keys.event('')[:2]}{{hash}}"),
+        (user, f"{keys.showing('')[:4]}{{hash}}"),
+        (user, keys.source_sync("{source}")),
+        keys.arms("{user}"),
+        keys.profile("{user}"),
+        (of_generate, keys.generated("{generation}")),
+        (of_generate, keys.shown_text(decision)),
+        (of_generate, keys.spending("{date}")),
+        (f"{keys.tombstone('')[0][:2]}{{hash}}", keys.ERASED),
+        keys.CONFIGURATION,
+        (keys.AUDIT, "{entry}"),
+        priors.in_use("{schema}"),
+        priors.version("{schema}", "{version}"),
+        (f"{AUDIT}#{{schema}}", "{entry}"),
+        keys.breaker("{model}"),
+        (keys.cap("{date}"), "{block}"),
+        (keys.prompt_counts("", 0)[0].replace("00", "{shard}"), "{version}"),
+        (keys.prompt_shown("", "", 0)[0].replace("00", "{shard}"), f"{keys.SHOWN_PREFIX}{{version}}#{decision}"),
+        (keys.dead_letter("x")[0].replace("x", "{digit}"), keys.dead_letter_part(letter, 0)[0]),
+        keys.BRIDGE_HEALTH,
+    }
