@@ -15,6 +15,7 @@ from offline import (
     dlq_commands,
     event_commands,
     prior_commands,
+    promote_command,
     prompt_commands,
     retake_command,
     version_commands,
@@ -36,7 +37,7 @@ app.add_typer(dlq_commands.app, name="dlq")
 app.add_typer(prior_commands.app, name="prior")
 app.add_typer(prompt_commands.app, name="prompts")
 app.add_typer(version_commands.app, name="versions")
-app.command()(config_commands.promote)
+app.command()(promote_command.promote)
 app.command()(config_commands.rollback)
 app.command()(event_commands.replay)
 app.command()(retake_command.retake)

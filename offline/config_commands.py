@@ -1,4 +1,4 @@
-"""`tips config show|set`, `tips promote`, `tips rollback`: the configuration, changed with an audit trail."""
+"""`tips config show|set`, `tips rollback`: the configuration, changed with an audit trail."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from offline.command import (
 )
 from offline.config_report import print_json, shown, trail_shown
 from tips.bandit.registry import POLICIES
-from tips.contracts.configuration import MAX_SHADOWS, Configuration, Experiment
+from tips.contracts.configuration import Configuration, Experiment
 from tips.errors import ConfigurationUnreadable
 from tips.prompts.registry import prompts, released
 from tips.settings import Settings
@@ -78,6 +78,10 @@ def set_(
     file: Annotated[
         Path | None, typer.Option(help="JSON object with any of the keys; - is the standard input. Others stay.")
     ] = None,
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="Change the active policy without evidence; needs --reason, and is recorded."),
+    ] = False,
     reason: ReasonOption = "",
     by: ActorOption = None,
     table: TableOption = None,
@@ -87,43 +91,23 @@ def set_(
     """Change parts of the configuration."""
     if (file is None) == (not assignments):
         raise BadInput("say what to set, either as KEY=VALUE or with --file")
+    check_reason(force, reason)
     changes = _from_file(file) if file is not None else _from_assignments(assignments or [])
-
-    def edit(current: Configuration) -> Configuration:
-        return known({**current.model_dump(mode="json"), **changes})
-
-    said = f"config set {' '.join(assignments or ['--file'])}"
-    command = said if len(said) <= 200 and said.isprintable() else f"config set {' '.join(changes)}"
-    Operator(settings_of(table, endpoint, region), by, reason).change(edit, command)
-
-
-def promote(
-    policy: Annotated[str, typer.Argument(help="Name of the policy that is to answer.")],
-    no_shadow: Annotated[
-        bool, typer.Option("--no-shadow", help="Stop teaching the policy that was active until now.")
-    ] = False,
-    reason: ReasonOption = "",
-    by: ActorOption = None,
-    table: TableOption = None,
-    endpoint: EndpointOption = None,
-    region: RegionOption = None,
-) -> None:
-    """Make a policy the active one; the one before becomes a shadow and goes on learning, so that you can go back."""
     settings = settings_of(table, endpoint, region)
 
     def edit(current: Configuration) -> Configuration:
-        before = current.active_policy or settings.active_policy
-        shadows = [name for name in current.shadows if name not in (policy, before)]
-        if before != policy and not no_shadow:
-            shadows = [before, *shadows]
-        if len(shadows) > MAX_SHADOWS:
+        after = known({**current.model_dump(mode="json"), **changes})
+        policies = [one.active_policy or settings.active_policy for one in (current, after)]
+        if policies[0] != policies[1] and not force:
             raise BadInput(
-                f"{before} would be shadow number {len(shadows)} of at most {MAX_SHADOWS}: "
-                "take one out with `tips config set shadows=...`, or use --no-shadow"
+                f"active_policy: {policies[1]} has to show that it may answer: `tips promote {policies[1]}` asks for "
+                "evidence. Without it, --force with a --reason"
             )
-        return known({**current.model_dump(mode="json"), "active_policy": policy, "shadows": shadows})
+        return after
 
-    Operator(settings, by, reason).change(edit, f"promote {policy}{' --no-shadow' if no_shadow else ''}")
+    said = f"config set {' '.join(assignments or ['--file'])}"
+    command = said if len(said) <= 200 and said.isprintable() else f"config set {' '.join(changes)}"
+    Operator(settings, by, reason).change(edit, f"{command}{' --force' if force else ''}")
 
 
 def rollback(
@@ -184,6 +168,12 @@ class Operator:
     def _tell(self, stored: state.Stored) -> None:
         print("\n".join(shown(stored, self.settings, None)))
         print(f"The functions follow within {self.settings.configuration_cache_sec:g} s.")
+
+
+def check_reason(force: bool, reason: str) -> None:
+    """Raises `BadInput` where something is forced and nobody says why."""
+    if force and not reason.strip():
+        raise BadInput("--force: say why with --reason, for the audit trail")
 
 
 def _from_assignments(assignments: Sequence[str]) -> dict[str, Any]:

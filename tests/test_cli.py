@@ -27,6 +27,8 @@ from tips.state.configuration import history, read_configuration
 from tips.state.table import Table
 
 DEFAULT = Settings().active_policy
+FORCED = ("--force", "--reason", "a test")
+"""Another policy answers without evidence that it may."""
 EXPERIMENT: dict[str, Any] = {
     "name": "voices",
     "kind": "prompt_version",
@@ -92,10 +94,10 @@ def test_show_before_any_change(tips: Tips) -> None:
 
 def test_show_says_who_changed_it_last_and_when(tips: Tips) -> None:
     tips("config", "set", f"experiments={json.dumps([EXPERIMENT])}", "--by", "ann")
-    tips("promote", "lints", "--by", "ben", "--reason", "calmer")
+    tips("promote", "lints", *FORCED, "--by", "ben", "--reason", "calmer")
     first, *rest = tips("config", "show").splitlines()
     when = r"\d{4}-\d\d-\d\d \d\d:\d\d UTC"
-    assert re.fullmatch(rf"version        2, {when}, ben: promote lints \(calmer\)", first)
+    assert re.fullmatch(rf"version        2, {when}, ben: promote lints --force \(not judged\) \(calmer\)", first)
     assert rest == [
         "active policy  lints",
         f"shadows        {DEFAULT}",
@@ -106,7 +108,7 @@ def test_show_says_who_changed_it_last_and_when(tips: Tips) -> None:
 
 def test_show_history(tips: Tips) -> None:
     for policy in ("linucb", "lints", "squarecb"):
-        tips("config", "set", f"active_policy={policy}", "--by", "ann")
+        tips("config", "set", *FORCED, f"active_policy={policy}", "--by", "ann")
     shown = tips("config", "show", "--history", "2").split("\n\n")[1].splitlines()
     assert [line.split()[0] for line in shown] == ["version", "3", "2"]
     assert "config set active_policy=squarecb" in shown[1]
@@ -120,7 +122,7 @@ def test_show_for_programs(tips: Tips) -> None:
         "changed": None,
         "history": [],
     }
-    tips("config", "set", "active_policy=lints", "--by", "ann", "--reason", "ünïcode")
+    tips("config", "set", *FORCED, "active_policy=lints", "--by", "ann", "--reason", "ünïcode")
     shown = json.loads(tips("config", "show", "--json", "--history", "5"))
     assert (shown["version"], shown["active_policy"]) == (1, "lints")
     assert shown["history"] == [shown["changed"]]
@@ -131,26 +133,26 @@ def test_show_for_programs(tips: Tips) -> None:
 
 
 def test_set_changes_what_is_named_and_clears_with_an_empty_value(tips: Tips, client: Table) -> None:
-    tips("config", "set", "active_policy=lints", "shadows=linucb, igw-ucb")
+    tips("config", "set", *FORCED, "active_policy=lints", "shadows=linucb, igw-ucb")
     assert stored(client) == Configuration(active_policy="lints", shadows=["linucb", "igw-ucb"])
-    tips("config", "set", "active_policy=squarecb")
+    tips("config", "set", *FORCED, "active_policy=squarecb")
     assert stored(client) == Configuration(active_policy="squarecb", shadows=["linucb", "igw-ucb"])
-    tips("config", "set", "active_policy=", "shadows=")
+    tips("config", "set", *FORCED, "active_policy=", "shadows=")
     assert stored(client) == Configuration()
 
 
 def test_set_takes_what_show_prints(tips: Tips, client: Table, tmp_path: Path) -> None:
-    tips("config", "set", "active_policy=lints", f"experiments={json.dumps([EXPERIMENT])}")
+    tips("config", "set", *FORCED, "active_policy=lints", f"experiments={json.dumps([EXPERIMENT])}")
     shown = json.loads(tips("config", "show", "--json"))["configuration"]
     tips("rollback")
     file = tmp_path / "configuration.json"
     file.write_text(json.dumps(shown))
-    tips("config", "set", "--file", str(file))
+    tips("config", "set", *FORCED, "--file", str(file))
     assert stored(client) == Configuration.model_validate_json(json.dumps(shown))
 
 
 def test_a_file_sets_the_keys_it_has(tips: Tips, client: Table, tmp_path: Path) -> None:
-    tips("config", "set", "active_policy=lints")
+    tips("config", "set", *FORCED, "active_policy=lints")
     file = tmp_path / "experiments.json"
     file.write_text(json.dumps({"experiments": [EXPERIMENT]}))
     tips("config", "set", "--file", str(file))
@@ -159,8 +161,8 @@ def test_a_file_sets_the_keys_it_has(tips: Tips, client: Table, tmp_path: Path) 
 
 
 def test_setting_what_is_so_makes_no_version(tips: Tips, client: Table) -> None:
-    tips("config", "set", "active_policy=lints")
-    assert tips("config", "set", "active_policy=lints") == "nothing to change: version 1 says so already\n"
+    tips("config", "set", *FORCED, "active_policy=lints")
+    assert tips("config", "set", *FORCED, "active_policy=lints") == "nothing to change: version 1 says so already\n"
     assert len(history(client, 10)) == 1
 
 
@@ -222,8 +224,8 @@ def test_set_refuses_a_file(tips: Tips, tmp_path: Path, content: bytes | None, s
 
 
 def test_promote_keeps_the_old_policy_learning(tips: Tips, client: Table) -> None:
-    tips("config", "set", "active_policy=lints", "shadows=linucb,squarecb")
-    shown = tips("promote", "squarecb")
+    tips("config", "set", *FORCED, "active_policy=lints", "shadows=linucb,squarecb")
+    shown = tips("promote", "squarecb", *FORCED)
     assert stored(client) == Configuration(active_policy="squarecb", shadows=["lints", "linucb"])
     assert "active policy  squarecb" in shown
     assert "The functions follow within 30 s." in shown
@@ -233,32 +235,60 @@ def test_promote_over_the_default_makes_the_default_a_shadow(
     tips: Tips, client: Table, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ACTIVE_POLICY", "egreedy-v1")
-    tips("promote", "lints")
+    tips("promote", "lints", *FORCED)
     assert stored(client) == Configuration(active_policy="lints", shadows=["egreedy-v1"])
 
 
 def test_promote_without_shadow(tips: Tips, client: Table) -> None:
-    tips("config", "set", "active_policy=lints", "shadows=linucb")
-    tips("promote", "linucb", "--no-shadow")
+    tips("config", "set", *FORCED, "active_policy=lints", "shadows=linucb")
+    tips("promote", "linucb", *FORCED, "--no-shadow")
     assert stored(client) == Configuration(active_policy="linucb")
 
 
 def test_promote_the_active_policy_changes_nothing(tips: Tips) -> None:
-    tips("promote", "lints")
-    assert "nothing to change" in tips("promote", "lints")
+    tips("promote", "lints", *FORCED)
+    assert "nothing to change" in tips("promote", "lints", *FORCED)
 
 
 def test_promote_refuses(tips: Tips, client: Table) -> None:
     assert "'best' is no policy" in tips.refused("promote", "best")
-    tips("config", "set", "active_policy=lints", "shadows=linucb,squarecb,egreedy-v1")
-    assert "--no-shadow" in tips.refused("promote", "egreedy-v2")
-    tips("promote", "egreedy-v2", "--no-shadow")
+    tips("config", "set", *FORCED, "active_policy=lints", "shadows=linucb,squarecb,egreedy-v1")
+    assert "--no-shadow" in tips.refused("promote", "egreedy-v2", *FORCED)
+    tips("promote", "egreedy-v2", *FORCED, "--no-shadow")
     assert len(stored(client).shadows) == 3
 
 
+def test_no_policy_comes_to_answer_without_evidence_unless_forced(tips: Tips, client: Table, tmp_path: Path) -> None:
+    assert "--logs" in tips.refused("promote", "lints", "--reason", "it is better")
+    assert "tips promote lints" in tips.refused("config", "set", "active_policy=lints")
+    file = tmp_path / "changes.json"
+    file.write_text('{"active_policy": "lints"}')
+    assert "tips promote lints" in tips.refused("config", "set", "--file", str(file), "--reason", "it is better")
+    for command in (["promote", "lints"], ["config", "set", "active_policy=lints"]):
+        assert "--reason" in tips.refused(*command, "--force")
+        assert "--reason" in tips.refused(*command, "--force", "--reason", "  ")
+    assert stored(client) == Configuration()
+    assert history(client, 1) == []
+
+
+def test_what_was_forced_is_in_the_trail(tips: Tips, client: Table) -> None:
+    tips("promote", "lints", "--force", "--reason", "an outage of igw-ucb")
+    tips("config", "set", "--force", "--reason", "and of lints", "active_policy=linucb", "shadows=")
+    assert [(one.command, one.reason) for one in history(client, 2)] == [
+        ("config set active_policy=linucb shadows= --force", "and of lints"),
+        ("promote lints --force (not judged)", "an outage of igw-ucb"),
+    ]
+
+
+def test_naming_the_default_and_leaving_it_to_the_default_changes_nobody(tips: Tips, client: Table) -> None:
+    tips("config", "set", f"active_policy={DEFAULT}")
+    tips("config", "set", "active_policy=", "shadows=lints")
+    assert stored(client) == Configuration(shadows=["lints"])
+
+
 def test_rollback_goes_back_and_further_back(tips: Tips, client: Table) -> None:
-    tips("promote", "lints", "--no-shadow")
-    tips("promote", "squarecb", "--no-shadow")
+    tips("promote", "lints", *FORCED, "--no-shadow")
+    tips("promote", "squarecb", *FORCED, "--no-shadow")
     assert "active policy  lints" in tips("rollback", "--reason", "worse on Mondays")
     assert "active policy  " + DEFAULT in tips("rollback")
     assert "no earlier configuration" in tips.refused("rollback")
@@ -268,8 +298,8 @@ def test_rollback_goes_back_and_further_back(tips: Tips, client: Table) -> None:
 
 
 def test_rollback_does_not_restore_what_this_code_cannot_serve(tips: Tips, monkeypatch: pytest.MonkeyPatch) -> None:
-    tips("promote", "lints", "--no-shadow")
-    tips("promote", "squarecb", "--no-shadow")
+    tips("promote", "lints", *FORCED, "--no-shadow")
+    tips("promote", "squarecb", *FORCED, "--no-shadow")
     without = {name: policy for name, policy in POLICIES.items() if name != "lints"}
     monkeypatch.setattr("offline.config_commands.POLICIES", without)
     assert "'lints' is no policy" in tips.refused("rollback")
@@ -277,8 +307,8 @@ def test_rollback_does_not_restore_what_this_code_cannot_serve(tips: Tips, monke
 
 def test_the_actor_is_the_login_unless_said(tips: Tips, client: Table, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(getpass, "getuser", lambda: "login")
-    tips("promote", "lints")
-    tips("promote", "squarecb", "--by", "ann")
+    tips("promote", "lints", *FORCED)
+    tips("promote", "squarecb", *FORCED, "--by", "ann")
     assert [entry.actor for entry in history(client, 2)] == ["ann", "login"]
 
     def nobody() -> str:
@@ -292,7 +322,7 @@ def test_the_actor_is_the_login_unless_said(tips: Tips, client: Table, monkeypat
 
 
 def test_a_damaged_configuration_is_said_and_can_be_mended(tips: Tips, client: Table) -> None:
-    tips("promote", "lints")
+    tips("promote", "lints", *FORCED)
     spoil(tips.table)
     code, out, err = tips.run("config", "show")
     assert code == 1
@@ -300,12 +330,12 @@ def test_a_damaged_configuration_is_said_and_can_be_mended(tips: Tips, client: T
     assert re.fullmatch(
         r"tips: the configuration cannot be read: version 1 is damaged: .*rollback --to VERSION.*\n", err
     )
-    assert "version 1 is damaged" in tips.refused("promote", "squarecb", code=1)
+    assert "version 1 is damaged" in tips.refused("promote", "squarecb", *FORCED, code=1)
     tips("rollback", "--to", "1")
     assert stored(client).active_policy == "lints"
 
 
-@pytest.mark.parametrize("command", [["config", "show"], ["promote", "lints"], ["rollback"]])
+@pytest.mark.parametrize("command", [["config", "show"], ["promote", "lints", *FORCED], ["rollback"]])
 @pytest.mark.parametrize("fault", ["throttling", "forbidden", "nonsense", "refused"])
 def test_a_table_that_is_away(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, fault: str, command: list[str]
@@ -328,7 +358,7 @@ def test_the_place_comes_from_the_environment_unless_said(
 ) -> None:
     for name, value in table.environment().items():
         monkeypatch.setenv(name, value)
-    assert main(["promote", "lints"]) == 0
+    assert main(["promote", "lints", *FORCED]) == 0
     assert "active policy  lints" in tips("config", "show")
 
 

@@ -17,7 +17,7 @@ from devstack.template import ROOT
 from offline.cli import main
 from offline.prompt_report import WIDTH
 from tests.conftest import LocalTable
-from tests.test_cli import Tips, spoil, stored
+from tests.test_cli import FORCED, Tips, spoil, stored
 from tips.contracts.configuration import Configuration
 from tips.contracts.generation import PromptContext
 from tips.features.context import build_context
@@ -111,7 +111,7 @@ def test_list_works_without_a_table(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_list_works_with_a_damaged_configuration(tips: Tips) -> None:
-    tips("promote", "lints")
+    tips("promote", "lints", *FORCED)
     spoil(tips.table)
     assert tips("prompts", "list").endswith("\nThe aliases are the defaults: the configuration cannot be read.\n")
 
@@ -271,7 +271,7 @@ def test_promote_takes_aliases(tips: Tips, client: Table) -> None:
 
 
 def test_rollback_undoes_a_promotion_and_promotion_touches_nothing_else(tips: Tips, client: Table) -> None:
-    tips("promote", "lints")
+    tips("promote", "lints", *FORCED)
     tips("prompts", "promote", "v2-mentor")
     assert stored(client).active_policy == "lints"
     tips("rollback")

@@ -1,0 +1,1 @@
+"""Experiments: simulation through the real handlers, off-policy evaluation, comparison of prompts."""
