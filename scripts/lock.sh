@@ -28,7 +28,9 @@ compile requirements/runtime $follow
 # Those that `make bench` compares with, beside what they are compared with.
 compile requirements/bench $follow
 # What runs offline alone, on top of all that tests and functions have.
-compile requirements/lab $follow
+compile requirements/lab $follow --overrides requirements/lab-overrides.txt
+# Open Bandit Pipeline needs versions of its time: it follows nothing, and is itself in requirements/obp-source.txt.
+compile requirements/obp "$@"
 # The LiteLLM proxy pins much of what it needs, so it follows dev in LiteLLM alone.
 grep '^litellm==' requirements/dev.txt | cut -d ' ' -f 1 | compile requirements/proxy -c - "$@"
 compile layers/shared/requirements $follow

@@ -1,0 +1,1 @@
+"""The offline feature store: decisions as they were made, joined with their reactions, in partitioned Parquet."""
