@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from offline.command import BadInput
 from tips.bandit.statistics import Statistics, map_statistics
 from tips.errors import LearningUnreadable
 from tips.features.prompt_arms import SCHEMA_NAME
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from tips.features.vectors import Schema
     from tips.state.table import Item, Table
 
+MIN_PEOPLE = 10
+MIN_OBSERVATIONS = 100
+"""Less says nothing of how much people differ."""
 _BATCH = 100
 """What DynamoDB reads at once."""
 
@@ -45,7 +49,8 @@ def scan_learning(table: Table, schema: Schema, now_us: int, deadline_ms: float)
     for items in _pages(table, place, deadline_ms):
         for start in range(0, len(items), _BATCH):
             batch = items[start : start + _BATCH]
-            for item, erased in zip(batch, _erased(table, place, batch, deadline_ms), strict=True):
+            people = [item["pk"]["S"].removeprefix(place[0]) for item in batch]
+            for item, erased in zip(batch, are_erased(table, people, deadline_ms), strict=True):
                 if erased:
                     learned.erased += 1
                     continue
@@ -57,6 +62,32 @@ def scan_learning(table: Table, schema: Schema, now_us: int, deadline_ms: float)
                 if statistics is not None and statistics.weight > 0:
                     learned.people.append(statistics.as_of(now_us))
     return learned
+
+
+def refuse_too_little(people: Sequence[Statistics], schema: str) -> None:
+    """Raise `BadInput` where so little was learned that a prior would say nothing."""
+    observations = sum(one.weight for one in people)
+    if len(people) < MIN_PEOPLE or observations < MIN_OBSERVATIONS:
+        raise BadInput(
+            f"too little was learned under {schema}: {observations:.0f} reactions of {len(people)} "
+            f"people, and it takes {MIN_OBSERVATIONS} of {MIN_PEOPLE}"
+        )
+
+
+def are_erased(table: Table, user_ids: Sequence[str], deadline_ms: float) -> list[bool]:
+    """Return for each person whether he or she has been erased; deadline_ms: of each request.
+
+    Raises `TableUnavailable`.
+    """
+    answers: list[bool] = []
+    for start in range(0, len(user_ids), _BATCH):
+        tombstones = [keys.tombstone(user_id) for user_id in user_ids[start : start + _BATCH]]
+        answers += [tombstone is not None for tombstone in _all(table, tombstones, deadline_ms)]
+    return answers
+
+
+def _all(table: Table, wanted: Sequence[tuple[str, str]], deadline_ms: float) -> list[Item | None]:
+    return retrying(table, deadline_ms, lambda bounded, _: bounded.get_all(wanted))
 
 
 def _pages(table: Table, place: tuple[str, str], deadline_ms: float) -> Iterator[Sequence[Item]]:
@@ -72,12 +103,6 @@ def _pages(table: Table, place: tuple[str, str], deadline_ms: float) -> Iterator
         if "LastEvaluatedKey" not in answer:
             return
         arguments["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
-
-
-def _erased(table: Table, place: tuple[str, str], items: Sequence[Item], deadline_ms: float) -> list[bool]:
-    tombstones = [keys.tombstone(item["pk"]["S"].removeprefix(place[0])) for item in items]
-    found = retrying(table, deadline_ms, lambda bounded, _: bounded.get_all(tombstones))
-    return [tombstone is not None for tombstone in found]
 
 
 def _under(schema: Schema, item: Item) -> Statistics | None:

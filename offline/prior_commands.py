@@ -25,7 +25,7 @@ from offline.command import (
     settings_of,
     short_text,
 )
-from offline.learning_scan import Learned, scan_learning
+from offline.learning_scan import Learned, refuse_too_little, scan_learning
 from tips.bandit.population import MAX_KINDS, Population, fit_population
 from tips.bandit.prior import Prior
 from tips.bandit.registry import POLICIES
@@ -34,15 +34,13 @@ from tips.features.prompt_arms import prompt_schema
 from tips.features.vectors import Schema
 from tips.prompts.registry import prompts
 from tips.settings import Settings
+from tips.state.priors import PublishedModel
 from tips.state.table import Table
 
 app = typer.Typer(help="What is known of newcomers: the population prior.", no_args_is_help=True)
 
 _OF_TIPS = [policy.schema for policy in POLICIES.values()]
 SCHEMAS = {schema.name: schema for schema in (*_OF_TIPS, prompt_schema(tuple(prompts())))}
-MIN_PEOPLE = 10
-MIN_OBSERVATIONS = 100
-"""Less says nothing of how much people differ."""
 _EXTREMES = 5
 
 SchemaOption = Annotated[str, typer.Option("--schema", help="Feature schema that the prior is for.")]
@@ -86,7 +84,7 @@ def list_(
 ) -> None:
     """List the versions, newest first."""
     connected = connect(settings_of(table, endpoint, region))
-    current = prior_store.in_use(connected, _schema_named(schema).name)
+    current = prior_store.in_use(connected, schema_named(schema).name)
     stored = prior_store.versions(connected, schema, limit)
     if not stored:
         print(f"no prior for {schema} has been trained yet")
@@ -108,7 +106,8 @@ def show(
 ) -> None:
     """Show what a version says, and since when it is in use."""
     connected = connect(settings_of(table, endpoint, region))
-    current = prior_store.in_use(connected, _schema_named(schema).name)
+    in_use = prior_store.state(connected, schema_named(schema).name)
+    current = in_use.version
     named = version or current
     if not named:
         print(f"no prior for {schema} is in use: newcomers are served from nothing")
@@ -118,6 +117,7 @@ def show(
         ("version", f"{named}{', in use' if named == current else ''}"),
         ("trained", f"{_minute(stored.trained_at)}, on {stored.observations:.0f} reactions of {stored.people} people"),
         *_components(stored.prior),
+        *(model_rows(in_use.model) if named == current else []),
     ]
     last = next(iter(prior_store.changes(connected, schema, 1)), None)
     if last is not None:
@@ -168,7 +168,7 @@ class _Operator:
     @classmethod
     def of(cls, schema: str, by: str | None, reason: str, settings: Settings) -> _Operator:
         said = {"actor": actor_named(by), "reason": short_text(reason, "--reason", 500)}
-        return cls(_schema_named(schema), settings, connect(settings), said)
+        return cls(schema_named(schema), settings, connect(settings), said)
 
     def use(self, prior: Prior | None, command: str) -> None:
         change = prior_store.use(
@@ -183,22 +183,31 @@ class _Operator:
             print("nothing to change: that is so already")
             return
         print(f"In use for {self.schema.name}: {change.after or 'no prior'} (before: {change.before or 'none'}).")
+        if change.model_before is not None:
+            left = change.model_before
+            print(f"The model {left.name} {left.version} is in use no more, and policies have their own parameters.")
         print(f"The functions follow within {self.settings.configuration_cache_sec:g} s.")
 
 
-def _schema_named(name: str) -> Schema:
+def model_rows(model: PublishedModel | None) -> list[tuple[str, str]]:
+    """Return what is in use beside the prior; nothing where no model has been published."""
+    if model is None:
+        return []
+    rows = [("model", f"{model.name} {model.version}")]
+    for policy, configured in model.policies.items():
+        said = ", ".join(f"{name} {value:g}" for name, value in configured.parameters.items())
+        rows.append((policy, said or "no parameters"))
+    return rows
+
+
+def schema_named(name: str) -> Schema:
     if name not in SCHEMAS:
         raise BadInput(f"--schema: {name!r} is no schema; there are {', '.join(SCHEMAS)}")
     return SCHEMAS[name]
 
 
 def _fitted(learned: Learned, schema: Schema, kinds: int) -> Population:
-    observations = sum(one.weight for one in learned.people)
-    if len(learned.people) < MIN_PEOPLE or observations < MIN_OBSERVATIONS:
-        raise BadInput(
-            f"too little was learned under {schema.name}: {observations:.0f} reactions of {len(learned.people)} "
-            f"people, and it takes {MIN_OBSERVATIONS} of {MIN_PEOPLE}"
-        )
+    refuse_too_little(learned.people, schema.name)
     population = fit_population(learned.people, schema.names, max_kinds=kinds, version=str(ULID()))
     if population is None:
         raise BadInput(f"nothing was learned under {schema.name}")

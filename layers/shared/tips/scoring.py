@@ -104,13 +104,13 @@ class Scorer:
         budgets = settings.score_read_budget_ms, settings.score_write_budget_ms
         # One connection to open, and one client to make, where one budget does for both.
         self._writes = self._reads if budgets[0] == budgets[1] else Table(settings, budgets[1])
-        self._shared = SharedKnowledge(settings.configuration_cache_sec, settings.prior_strength_max, SCHEMAS)
         self._default_policy = settings.active_policy
         self._reward_wait_us = round(settings.reward_wait_sec * 1_000_000)
-        self._policies: Mapping[str, Policy] = {
+        policies = {
             name: replace(policy, min_explore=settings.min_explore) if isinstance(policy, InverseGapUCB) else policy
             for name, policy in POLICIES.items()
         }
+        self._shared = SharedKnowledge(settings.configuration_cache_sec, settings.prior_strength_max, SCHEMAS, policies)
 
     def prime(self) -> None:
         """Open the connections and read what all requests share, so that the first request's budget is its own."""
@@ -171,7 +171,7 @@ class Scorer:
         known = self._read(request.user_id)
         profile = profile_of(request.profile_features, known.profile, context.timezone, now)
         experiments = assignments(self._shared.configuration, request.user_id, now)
-        policy = self._policies[named or self._assigned_policy(experiments) or self.active_policy()]
+        policy = self._shared.policies[named or self._assigned_policy(experiments) or self.active_policy()]
         view = _View(
             Situation(hour, day, profile.features),
             Columns(request.candidates),
@@ -273,7 +273,7 @@ class Scorer:
             if name == active.name:
                 continue
             try:
-                policy = self._policies[name]
+                policy = self._shared.policies[name]
                 evaluations[name] = view.evaluation(policy, view.evaluate(policy), chosen)
             except Exception:
                 telemetry.count("ShadowFailed")

@@ -160,7 +160,7 @@ class _Change:
         document = configuration.model_dump_json()
         if document == current.document:
             return Stored(current.version, configuration)
-        entry_id = _id_after(current.change)
+        entry_id = id_after(current.change)
         self._tried.append(entry_id)
         version = current.version + 1
         present = {
@@ -202,7 +202,7 @@ class _Change:
         return None
 
 
-def _id_after(last: str) -> str:
+def id_after(last: str) -> str:
     """Return a new ULID that sorts behind `last`, even if that came from a clock ahead of this one."""
     fresh = ULID()
     if str(fresh) <= last:

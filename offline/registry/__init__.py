@@ -1,0 +1,1 @@
+"""Runs, registered models, what is published to the table, and model cards."""
