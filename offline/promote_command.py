@@ -73,7 +73,7 @@ def promote(
                 "Without evidence a policy is promoted by --force with a --reason alone"
             )
         asked = {"margin": margin, "shadow": min_shadow, "effective_sample": min_effective_sample}
-        command += _judgement(policy, active, logs, simulation, asked, force)
+        command += _judgement(policy, active, logs, simulation, asked, settings, force)
     Operator(settings, by, reason).change(lambda current: _promoted(current, policy, settings, no_shadow), command)
 
 
@@ -96,7 +96,13 @@ def _promoted(current: Configuration, policy: str, settings: Settings, no_shadow
 
 
 def _judgement(
-    policy: str, active: str, logs: Path | None, simulation: Path | None, asked: dict[str, Any], force: bool
+    policy: str,
+    active: str,
+    logs: Path | None,
+    simulation: Path | None,
+    asked: dict[str, Any],
+    settings: Settings,
+    force: bool,
 ) -> str:
     """Print what was found of each condition and return it for the audit trail.
 
@@ -107,8 +113,17 @@ def _judgement(
     lab.required()
     # Only now: the packages they need are the lab's.
     from offline.experiments import evidence, gate
+    from offline.experiments.evaluate_command import watched
 
-    found = evidence.gathered(policy, active, logs, _summary(simulation), now=datetime.now(UTC))
+    found = evidence.gathered(
+        policy,
+        active,
+        logs,
+        _summary(simulation),
+        min_explore=settings.min_explore,
+        now=datetime.now(UTC),
+        watched=watched,
+    )
     checks = gate.judged(found, gate.Thresholds(**asked, seeds=SEEDS, age=timedelta(days=AGE_DAYS)))
     print(aligned([("met" if one.passed else "NOT MET", one.name, one.said) for one in checks]))
     unmet = [one.name for one in checks if not one.passed]

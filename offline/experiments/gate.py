@@ -43,8 +43,9 @@ class Evidence:
     """What is known of a challenger. None: there is none of that kind.
 
     policy, active: names; version: of the policy in this code. data_hash, exported_at: of the logs; shadow_decisions:
-    how many of their decisions hold its distribution as a shadow, in this version. evaluation: as `tips evaluate` writes
-    it; simulation: summary.json of `tips simulate`. card_lacks: what is missing of its model card, or makes it stale.
+    how many of their decisions hold its distribution as a shadow, in this version. evaluation: as `tips evaluate`
+    writes it; evaluation_lacks: why there is none. simulation: summary.json of `tips simulate`. card_lacks: what is
+    missing of its model card, or makes it stale.
     """
 
     policy: str
@@ -55,6 +56,7 @@ class Evidence:
     shadow_decisions: int = 0
     exported_at: datetime | None = None
     evaluation: Mapping[str, Any] | None = None
+    evaluation_lacks: str = ""
     simulation: Mapping[str, Any] | None = None
     card_lacks: Sequence[str] = ()
 
@@ -89,7 +91,8 @@ def _recent(evidence: Evidence, asked: Thresholds) -> Check:
 def _not_worse(evidence: Evidence, asked: Thresholds) -> Check:
     wanted = f"above -{asked.margin:g} is asked for"
     if evidence.evaluation is None:
-        return Check("not-worse", False, f"not evaluated on logs; a difference {wanted}")
+        why = f" ({evidence.evaluation_lacks})" if evidence.evaluation_lacks else ""
+        return Check("not-worse", False, f"not evaluated on logs{why}; a difference {wanted}")
     against = evidence.evaluation["against"]
     if (evidence.evaluation["policy"], against) != (evidence.policy, evidence.active):
         said = f"the evaluation is of {evidence.evaluation['policy']} against {against}, not against {evidence.active}"

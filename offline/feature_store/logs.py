@@ -50,6 +50,11 @@ class Logs:
     def data_hash(self) -> str:
         return str(self.manifest["data_hash"])
 
+    @property
+    def as_of(self) -> datetime:
+        """When the table was as it was exported; of a point-in-time export, earlier than when it was read."""
+        return datetime.fromisoformat(str(self.manifest["as_of"]))
+
     @cached_property
     def decisions(self) -> pl.DataFrame:
         """Sorted by `decision_id`, and so by time."""

@@ -30,7 +30,7 @@ def everybody(logs: Logs) -> list[str]:
 
 def as_of_us(logs: Logs) -> int:
     """Return when the table was as it was exported, microseconds since 1970."""
-    return microseconds(datetime.fromisoformat(logs.manifest.get("as_of") or logs.manifest["exported_at"]))
+    return microseconds(logs.as_of)
 
 
 def last_moment(logs: Logs) -> int:
