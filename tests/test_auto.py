@@ -71,6 +71,17 @@ def functions(load_function: Callable[..., LoadedFunction], table: LocalTable, c
     return Functions(load_function("generate", CONFIG_CACHE_SEC="0"), load_function("score"), client)
 
 
+def test_what_a_generation_took_is_kept_with_it(functions: Functions) -> None:
+    answer = functions.write("ann", context={"tasks": TASKS})
+
+    spent = functions.generation("ann", answer["generation_id"]).spent
+
+    assert spent is not None
+    told = ("prompt_tokens", "completion_tokens", "cost_usd", "attempts")
+    assert [getattr(spent, name) for name in told] == [answer[name] for name in told]
+    assert spent.took_ms > 0
+
+
 def live(functions: Functions, rounds: int, rng: random.Random) -> tuple[dict[str, list[str]], dict[str, list[float]]]:
     """Return, per person, the versions that wrote for them, and per version the rewards that its tips had."""
     served: dict[str, list[str]] = {user: [] for user in LIKES}

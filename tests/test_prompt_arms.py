@@ -25,7 +25,7 @@ from tips.prompts.registry import prompts
 from tips.state import keys, prompt_counts
 from tips.state.decision_codec import RememberedDecision
 from tips.state.generation_memory import GenerationMemory
-from tips.state.generations import Generation, generation_item, read_generation
+from tips.state.generations import Generation, Spent, generation_item, read_generation
 from tips.state.learning import pack_statistics, read_learning, unpack_statistics
 from tips.state.person import Needs, Person
 from tips.state.prompt_counts import PromptCounts
@@ -120,6 +120,16 @@ def test_a_generation_is_read_back_to_the_last_bit() -> None:
     )
     back = read_generation(generation_item(one))
     assert {**vars(back), "versions": VERSIONS} == vars(one)
+
+
+def test_what_a_generation_took_is_kept_where_older_readers_need_not_look() -> None:
+    spent = Spent(prompt_tokens=812, completion_tokens=95, cost_usd=0.1 + 0.2, attempts=2, took_ms=1234.5)
+    item = generation_item(written(spent=spent))
+
+    assert read_generation(item).spent == spent
+    before = {name: value for name, value in item.items() if name != "spent"}
+    assert before.keys() == generation_item(written()).keys()
+    assert read_generation(before).spent is None
 
 
 def test_a_reaction_teaches_the_version_with_the_vector_logged_when_it_wrote(world: World) -> None:

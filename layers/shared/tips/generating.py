@@ -24,6 +24,7 @@ from tips.prompt_choice import SCHEMA, PromptChooser, select, situation_of
 from tips.state.breakers import TableBreaker
 from tips.state.caps import Caps
 from tips.state.generation_memory import GenerationMemory
+from tips.state.generations import Spent
 from tips.state.shared_knowledge import SharedKnowledge
 from tips.state.table import Table
 
@@ -130,11 +131,22 @@ class Generator:
                 numbers["model"] = made.calls[-1].model if made.calls else self.models[0].name
             self._report("not generated", numbers, made, started, deadline)
             raise
-        logged = not (written.fallback or known.erased) and self.memory.remember(replace(choice, model=written.model))
+        choice = replace(choice, model=written.model, spent=_spent(written, time.monotonic() - started))
+        logged = not (written.fallback or known.erased) and self.memory.remember(choice)
         answer = _answer(written, choice, logged)
         numbers = answer.model_dump(exclude={"candidates"}) | {"candidates": len(answer.candidates)}
         self._report("generated", numbers, written, started, deadline)
         return answer
+
+
+def _spent(written: Written, took_sec: float) -> Spent:
+    return Spent(
+        written.prompt_tokens,
+        written.completion_tokens,
+        written.cost_usd,
+        written.attempts,
+        round(took_sec * 1000, 1),
+    )
 
 
 def _answer(written: Written, choice: Generation, logged: bool) -> GenerateResponse:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,8 +22,24 @@ if TYPE_CHECKING:
     from tips.state.table import Item
 
 _FORMAT = 1
+_SPENT = "spent"
+"""An attribute of its own: a function of the day before, which does not know it, can still read the rest."""
 _TTL_SEC = keys.DECISION_TTL_SEC + 35 * keys.DAY_SEC
 """A tip may be shown some weeks after it was written, and a reaction counts as long as its decision is remembered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What a generation took: tokens and money of all its model calls, how many there were, and the time in all.
+
+    cost_usd: None where nobody knows a price.
+    """
+
+    prompt_tokens: int
+    completion_tokens: int
+    cost_usd: float | None
+    attempts: int
+    took_ms: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +48,7 @@ class Generation:
 
     policy: what chose: `fixed`, `rotation`, or a bandit policy's name, then with its version, parameters and prior.
     vector: (d,), of the version chosen, under `schema`; it and the context are what a reaction is learned with.
+    spent: None for generations of before it was kept.
     """
 
     user_id: str
@@ -50,6 +67,7 @@ class Generation:
     parameters: Mapping[str, float] | None = None
     policy_version: str | None = None
     prior: str | None = None
+    spent: Spent | None = None
 
     @property
     def logged(self) -> Logged:
@@ -76,12 +94,14 @@ def generation_item(generation: Generation) -> Item:
     }
     text = json.dumps(document, allow_nan=False)
     written_at = keys.decided_at_us(generation.generation_id) // 1_000_000
+    spent = {} if generation.spent is None else {_SPENT: {"S": json.dumps(asdict(generation.spent), allow_nan=False)}}
     return {
         "pk": {"S": keys.generation(generation.user_id)},
         "sk": {"S": keys.generated(generation.generation_id)},
         "ttl": {"N": str(written_at + _TTL_SEC)},
         "format": {"N": str(_FORMAT)},
         "doc": {"B": zlib.compress(text.encode(), 6)},
+        **spent,
     }
 
 
@@ -96,6 +116,7 @@ def read_generation(item: Item) -> Generation:
             user_id=item["pk"]["S"].removeprefix(keys.generation("")),
             generation_id=item["sk"]["S"].removeprefix(keys.generated("")),
             schema=LoggedSchema(name, tuple(names), digest),
+            spent=Spent(**json.loads(item[_SPENT]["S"])) if _SPENT in item else None,
             **document,
         )
     except (zlib.error, ValueError, LookupError, TypeError, AttributeError) as error:

@@ -1,0 +1,1 @@
+"""Prompt benchmark: models and prompt versions on scenarios, judged by a rubric."""

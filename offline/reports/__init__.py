@@ -1,0 +1,1 @@
+"""Pages for people and schedules: what happened, and whether what was learned still holds."""
