@@ -1,7 +1,7 @@
 """The mission's own figure: how soon a person's tips are better than chance, by the number of reactions so far.
 
-Each seed draws two groups of simulated people (`offline.simulation`). The first was served by `igw-ucb` from nothing
-for some weeks, and a population prior is fitted to what was learned of them. The second group is evaluated: at each
+Each seed draws two groups of simulated people (`offline.experiments.sim`). The first was served by `igw-ucb` from
+nothing for some weeks, and a population prior is fitted to what was learned of them. The second is evaluated: at each
 checkpoint the same fresh requests are put to every contestant, and the mean reward of what it would show is computed
 exactly, its exploration included. A share of 0 is choosing by chance, of 1 is the oracle who knows the hidden rule.
 
@@ -22,10 +22,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from offline.simulation.lives import Life, draw_reactions_a_week, logged_people
-from offline.simulation.people import People, draw_people
-from offline.simulation.reactions import History, expected_rewards
-from offline.simulation.requests import Request, draw_request
+from offline.experiments.sim.lives import Life, draw_reactions_a_week, logged_people
+from offline.experiments.sim.people import People, draw_people
+from offline.experiments.sim.reactions import History, expected_rewards
+from offline.experiments.sim.requests import Request, draw_request
 from tips.bandit.epsilon_greedy import EpsilonGreedy
 from tips.bandit.population import fit_prior
 from tips.bandit.posterior import Posterior, form_posterior

@@ -1,7 +1,8 @@
-"""Moto's DynamoDB table, made to touch only the partitions that a request names.
+"""Moto's DynamoDB table, made to touch only the partitions that a request names, and to answer faster.
 
 Moto copies each touched table once per item of a transaction, to restore it on failure, and sorts all items of the
-table for every query: milliseconds at a hundred items, seconds at ten thousand. Results stay the same.
+table for every query: milliseconds at a hundred items, seconds at ten thousand. In an answer it looks for every type
+that a value could have, under several names. Results stay the same.
 """
 
 from __future__ import annotations
@@ -12,10 +13,12 @@ from collections.abc import Iterable
 from typing import Any
 
 import moto.dynamodb.models as models
+from moto.core.serialize import ResponseSerializer
 from moto.dynamodb.models import DynamoDBBackend
 from moto.dynamodb.models.dynamo_type import DynamoType, Item
 from moto.dynamodb.models.table import Table
 
+_original_serialize_structure = ResponseSerializer._serialize_type_structure
 _original_transact_write_items = DynamoDBBackend.transact_write_items
 
 Keys = dict[DynamoType, set[DynamoType | None]]
@@ -83,6 +86,35 @@ class PartitionedTable(Table):
         finally:
             self.items = everything
 
+    def scan(self, filters: dict[str, Any], *arguments: Any, **options: Any) -> Any:
+        """Sort and weigh only the items that pass the filters: moto does it with all, and looks at the filters last."""
+        index = options.get("index_name", arguments[3] if len(arguments) > 3 else None)
+        start = options.get("exclusive_start_key", arguments[1] if len(arguments) > 1 else None)
+        if not filters or index is not None or start is not None:
+            return super().scan(filters, *arguments, **options)
+        passing: Any = defaultdict(dict)
+        everything, count = self.items, 0
+        for partition_key, partition in everything.items():
+            # Without a range key, a partition is its only item.
+            items = {None: partition} if isinstance(partition, Item) else partition
+            count += len(items)
+            if kept := {key: item for key, item in items.items() if _passes(item, filters)}:
+                passing[partition_key] = kept.get(None, kept)
+        try:
+            self.items = passing
+            results, _, last = super().scan(filters, *arguments, **options)
+        finally:
+            self.items = everything
+        return results, count, last
+
+
+def _passes(item: Item, filters: dict[str, Any]) -> bool:
+    for name, (operator, values) in filters.items():
+        attribute = item.attrs.get(name)
+        if not (attribute.compare(operator, values) if attribute else operator == "NULL"):
+            return False
+    return True
+
 
 class _Forgetful(list[Any]):
     def append(self, _: Any) -> None:
@@ -105,6 +137,17 @@ def _transact_write_items(self: DynamoDBBackend, transact_items: list[dict[str, 
             table.end()
 
 
+def _serialize_structure(self: ResponseSerializer, serialized: Any, value: Any, shape: Any, key: str) -> None:
+    if not (key and shape.name == "AttributeValue" and type(value) is dict and value.keys() <= shape.members.keys()):
+        _original_serialize_structure(self, serialized, value, shape, key)
+        return
+    wrapper: Any = self.MAP_TYPE()
+    for name, member in value.items():
+        shape.members[name].parent = shape
+        self._serialize(wrapper, member, shape.members[name], name)
+    self._default_serialize(serialized, wrapper, shape, key)
+
+
 def install() -> None:
     """Make moto use these tables from now on, in this process. Requests must come one at a time."""
     vars(models)["Table"] = PartitionedTable
@@ -112,3 +155,4 @@ def install() -> None:
     for model in (PartitionedTable, Item):
         model.instances_tracked = _Forgetful()  # type: ignore[union-attr]
     DynamoDBBackend.transact_write_items = _transact_write_items  # type: ignore[method-assign]
+    ResponseSerializer._serialize_type_structure = _serialize_structure  # type: ignore[method-assign]

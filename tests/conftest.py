@@ -41,6 +41,7 @@ _load_numbers = itertools.count(1)
 _FOREIGN_VARIABLES = (
     "AWS_",
     "LITELLM_",
+    "JUDGE_",
     "NATS_",
     "DEV_",
     "SCORE_",

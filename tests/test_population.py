@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from offline.simulation.lives import Life, logged_people
-from offline.simulation.people import KINDS, draw_people
-from offline.simulation.reactions import expected_rewards
-from offline.simulation.requests import draw_request
+from offline.experiments.sim.lives import Life, logged_people
+from offline.experiments.sim.people import KINDS, draw_people
+from offline.experiments.sim.reactions import expected_rewards
+from offline.experiments.sim.requests import draw_request
 from tips.bandit.mixed_model import Mixture, Sums, fit
 from tips.bandit.population import (
     FOLDS,

@@ -7,10 +7,10 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from offline.simulation.lives import Life, draw_reactions_a_week, logged_people
-from offline.simulation.people import KINDS, draw_people, liking
-from offline.simulation.reactions import DISMISS, HELPFUL, QUICK, SLOW, History, expected_rewards, react
-from offline.simulation.requests import Request, draw_request
+from offline.experiments.sim.lives import Life, draw_reactions_a_week, logged_people
+from offline.experiments.sim.people import KINDS, draw_people, liking
+from offline.experiments.sim.reactions import DISMISS, HELPFUL, QUICK, SLOW, History, expected_rewards, react
+from offline.experiments.sim.requests import Request, draw_request
 from tips.bandit.registry import POLICIES
 from tips.features.profile_schema import PROFILE_FEATURES
 

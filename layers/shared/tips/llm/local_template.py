@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tips.llm import local_judge
 from tips.llm.contacts import MASK, contact, mask_contacts
 from tips.llm.local_texts import COACH, EXAMPLES_COACH, MENTOR, ORCHESTRATOR, Voice, Weave
 from tips.prompts.prompt import Message, read_context_block
@@ -45,11 +46,14 @@ class LocalAnswer:
 
 
 def answer(messages: Sequence[Message]) -> LocalAnswer:
-    """Answer a prompt with a JSON array of tips; messages without a readable context get tips for anybody."""
+    """Answer a prompt with a JSON array of tips, a judge's prompt (`tips.llm.local_judge`) with a JSON object.
+
+    Messages without a readable context get tips for anybody.
+    """
     blocks = (read_context_block(message["content"]) for message in reversed(messages) if message["role"] == "user")
     context = next((block for block in blocks if block is not None), {})
-    tips = write_tips(context, _voice(messages))
-    text = json.dumps(tips, ensure_ascii=False)
+    said = local_judge.judge(context)
+    text = json.dumps(write_tips(context, _voice(messages)) if said is None else said, ensure_ascii=False)
     return LocalAnswer(text, sum(_tokens(message["content"]) for message in messages), _tokens(text))
 
 

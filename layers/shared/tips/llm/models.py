@@ -10,6 +10,8 @@ from tips.settings import Settings
 
 ALIAS = "tip-generator"
 """The model that the server at `LITELLM_URL` is asked for, unless `LITELLM_MODEL` names another."""
+JUDGE_ALIAS = "judge"
+"""The model there that judges tips in simulation and benchmark, unless `JUDGE_MODEL` names another."""
 PLACEHOLDER_KEY = "no-key"
 """Sent where no key is set: OpenAI's client refuses to send none."""
 
@@ -43,12 +45,23 @@ def resolve_models(settings: Settings) -> tuple[Model, ...]:
     first = settings.litellm_model or (ALIAS if settings.litellm_url else None)
     if first is None:
         return () if settings.deployed else (Model(local_template.NAME),)
+    return tuple(_reached(name, settings) for name in dict.fromkeys((first, *settings.litellm_fallback_models)))
+
+
+def resolve_judge(settings: Settings) -> Model:
+    """Return the model that judges tips: `JUDGE_MODEL`, at `LITELLM_URL` by default the alias `judge`.
+
+    Without a URL the model that writes tips judges them too, and without either `local/template`, by rules of thumb.
+    Raises `ValueError` for a URL that is none.
+    """
+    name = settings.judge_model or (JUDGE_ALIAS if settings.litellm_url else settings.litellm_model)
+    return Model(local_template.NAME) if name in (None, local_template.NAME) else _reached(name, settings)
+
+
+def _reached(name: str, settings: Settings) -> Model:
     base = base_url(settings.litellm_url) if settings.litellm_url else None
     key = settings.litellm_api_key or (PLACEHOLDER_KEY if base else None)
-    return tuple(
-        Model(name, base, key, settings.litellm_json_schema, settings.litellm_prices.get(name))
-        for name in dict.fromkeys((first, *settings.litellm_fallback_models))
-    )
+    return Model(name, base, key, settings.litellm_json_schema, settings.litellm_prices.get(name))
 
 
 def base_url(url: str) -> str:

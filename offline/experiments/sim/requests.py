@@ -62,7 +62,7 @@ class Request:
 def draw_request(rng: np.random.Generator) -> Request:
     """Return a request: open tasks and a few tips, most of them written by a model under one of the prompts."""
     tasks = [_task(rng) for _ in range(rng.integers(MIN_TASKS, MAX_TASKS, endpoint=True))]
-    tips = [_tip(rng) for _ in range(rng.integers(MIN_TIPS, MAX_TIPS, endpoint=True))]
+    tips = [draw_tip(rng) for _ in range(rng.integers(MIN_TIPS, MAX_TIPS, endpoint=True))]
     hour, day = int(rng.integers(FIRST_HOUR, LAST_HOUR, endpoint=True)), int(rng.integers(7))
     return Request(hour, day, (*tasks, *tips))
 
@@ -77,7 +77,8 @@ def _task(rng: np.random.Generator) -> Candidate:
     return Candidate(features, "task", "todoist")
 
 
-def _tip(rng: np.random.Generator) -> Candidate:
+def draw_tip(rng: np.random.Generator) -> Candidate:
+    """Return a tip of some kind and source; what a model wrote has a prompt version."""
     kind = TIP_KINDS[rng.integers(len(TIP_KINDS))]
     source = TIP_SOURCES[rng.integers(len(TIP_SOURCES))]
     prompt = PROMPTS[rng.integers(len(PROMPTS))] if source == "llm" else None

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from offline.simulation.people import People
-from offline.simulation.reactions import History, expected_rewards, react
-from offline.simulation.requests import Request, draw_request
+from offline.experiments.sim.people import People
+from offline.experiments.sim.reactions import History, expected_rewards, react
+from offline.experiments.sim.requests import Request, draw_request
 from tips.bandit.decision import draw
 from tips.bandit.posterior import Posterior, form_posterior
 from tips.bandit.statistics import Statistics

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from offline.simulation.people import People, liking
+from offline.experiments.sim.people import People, liking
 from tips.bandit.rewards import reward_of
 from tips.contracts.common import Action
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from offline.simulation.requests import Request
+    from offline.experiments.sim.requests import Request
     from tips.features.vectors import Features
 
 
@@ -56,14 +56,16 @@ NOT_HELPFUL_SHARE = 0.7
 _Likelihoods = Sequence[tuple[Reaction, float]]
 
 
-def _when_liked(task: bool, slow: float) -> _Likelihoods:
+def when_liked(task: bool, slow: float) -> _Likelihoods:
+    """Return the reactions to something liked, each with its probability. slow: share that takes over two minutes."""
     done = ((QUICK, 1.0 - slow), (SLOW, slow * (1.0 - LONG_SHARE)), (LONG, slow * LONG_SHARE))
     if task:
         return done
     return ((HELPFUL, HELPFUL_SHARE), *((reaction, p * (1.0 - HELPFUL_SHARE)) for reaction, p in done))
 
 
-def _when_not_liked(task: bool, dismissive: float) -> _Likelihoods:
+def when_not_liked(task: bool, dismissive: float) -> _Likelihoods:
+    """Return the reactions to something not liked, each with its probability. dismissive: share that is dismissed."""
     other, share = (AT_ONCE, AT_ONCE_SHARE) if task else (NOT_HELPFUL, NOT_HELPFUL_SHARE)
     rest = 1.0 - dismissive
     return (DISMISS, dismissive), (other, rest * share), (SNOOZE, rest * (1.0 - share))
@@ -75,24 +77,30 @@ def _mean(likelihoods: _Likelihoods) -> float:
 
 def expected_rewards(people: People, request: Request) -> NDArray[np.float64]:
     """Return (n, k): the exact mean reward of showing each candidate to each of n people."""
+    liked, disliked = rewards_by_liking(people, request)
+    likes = liking(people, request)
+    return likes * liked + (1.0 - likes) * disliked
+
+
+def rewards_by_liking(people: People, request: Request) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return (n, k) twice: the exact mean reward of a reaction to each candidate if it is liked, and if it is not."""
     liked, disliked = np.zeros((2, len(people), len(request.candidates)))
     # Mean rewards are linear in the shares, so two points of each line are all that is needed.
     for task, rows in ((True, request.is_kind("task")), (False, ~request.is_kind("task"))):
-        quick, slow = (_mean(_when_liked(task, share)) for share in (0.0, 1.0))
-        patient, dismissive = (_mean(_when_not_liked(task, share)) for share in (0.0, 1.0))
+        quick, slow = (_mean(when_liked(task, share)) for share in (0.0, 1.0))
+        patient, dismissive = (_mean(when_not_liked(task, share)) for share in (0.0, 1.0))
         liked[:, rows] = (quick + (slow - quick) * people.slow)[:, None]
         disliked[:, rows] = (patient + (dismissive - patient) * people.dismissive)[:, None]
-    likes = liking(people, request)
-    return likes * liked + (1.0 - likes) * disliked
+    return liked, disliked
 
 
 def react(person: People, request: Request, chosen: int, rng: np.random.Generator) -> Reaction:
     """Return one reaction of `person` (one of them) to candidate `chosen`."""
     task = request.candidates[chosen].kind == "task"
     if rng.random() < liking(person, request)[0, chosen]:
-        likelihoods = _when_liked(task, float(person.slow[0]))
+        likelihoods = when_liked(task, float(person.slow[0]))
     else:
-        likelihoods = _when_not_liked(task, float(person.dismissive[0]))
+        likelihoods = when_not_liked(task, float(person.dismissive[0]))
     drawn = rng.choice(len(likelihoods), p=[probability for _, probability in likelihoods])
     return likelihoods[int(drawn)][0]
 

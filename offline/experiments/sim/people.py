@@ -21,7 +21,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from offline.simulation.requests import Request
+    from offline.experiments.sim.requests import Request
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,13 +62,13 @@ class People:
 
     def opposite(self) -> Self:
         """Return people who like what these dislike, at the hours at which these do not."""
-        turned = {one.name: -getattr(self, one.name) for one in fields(self) if one.name not in _NO_TASTES}
+        turned = {one.name: -getattr(self, one.name) for one in fields(self) if one.name not in NO_TASTES}
         shifted = {name: (getattr(self, name) + 12.0) % 24.0 for name in ("focus_hour", "reading_hour")}
         return type(self)(**turned, **shifted, dismissive=self.dismissive, slow=self.slow)
 
 
 KIND_NAMES = ("task", "advice", "insight", "reminder")
-_NO_TASTES = ("focus_hour", "reading_hour", "dismissive", "slow")
+NO_TASTES = ("focus_hour", "reading_hour", "dismissive", "slow")
 
 AVERAGE: Mapping[str, float] = {
     "task": 0.0,
@@ -158,7 +158,7 @@ def draw_people(count: int, rng: np.random.Generator, kinds: Sequence[Kind] = KI
             mean = np.array([kind.traits.get(name, average) for kind in kinds])[drawn]
             traits[name] = rng.beta(DISMISSIVE_WEIGHT * mean, DISMISSIVE_WEIGHT * (1.0 - mean))
             continue
-        offset = name not in _NO_TASTES
+        offset = name not in NO_TASTES
         mean = np.array([kind.traits.get(name, 0.0 if offset else average) for kind in kinds])[drawn]
         traits[name] = (average if offset else 0.0) + mean + SPREAD[name] * rng.standard_normal(count)
     return People(**traits)

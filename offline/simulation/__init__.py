@@ -1,1 +1,0 @@
-"""A simulated population: what people of several kinds like to be shown, and how they react."""
