@@ -13,12 +13,13 @@ export PY ARCH
 export UV_PYTHON_DOWNLOADS := never# an interpreter is found, never fetched
 
 # The layer's package, and the repository itself for devstack and tests. Functions are loaded from their own folders.
-demo dev test test-thorough test-build test-emulator test-proxy test-lab ci-full bench bench-cold bench-load: export PYTHONPATH := $(CURDIR)/layers/shared:$(CURDIR)
+demo dev lab test test-thorough test-build test-emulator test-proxy test-lab ci-full bench bench-cold bench-load bench-ope: export PYTHONPATH := $(CURDIR)/layers/shared:$(CURDIR)
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help demo dev test test-thorough test-build test-emulator test-proxy test-lab ci-full bench bench-cold bench-load lint check-contracts format validate build check-build deploy sizes \
-    lock audit clean env env-sam env-bench env-lab env-proxy env-runtime
+.PHONY: help demo dev lab test test-thorough test-build test-emulator test-proxy test-lab ci-full bench bench-cold bench-load bench-ope \
+    lint check-contracts format validate build check-build deploy sizes \
+    lock audit clean env env-sam env-bench env-lab env-obp env-proxy env-runtime
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-16s %s\n", $$1, $$2}'
@@ -28,6 +29,9 @@ demo: env ## watch simulated people being served and learned from, in under a mi
 
 dev: env ## keep the whole stack running on local ports, until Ctrl-C
 	@$(PYTHON) -m devstack
+
+lab: env env-lab ## simulate, export, evaluate, train, register, judge, publish, score: all of it once, into lab/, in some minutes
+	@$(LAB_PYTHON) -m devstack.lab $(ARGS)
 
 # A file's tests stay in one process, so that what they build or start is there once. One process more than there are
 # cores, because many tests wait for a time-out.
@@ -51,10 +55,13 @@ test-proxy: env env-proxy ## the tests that put a real LiteLLM proxy in front of
 test-lab: env env-lab ## the tests of what runs offline: export, evaluation, simulation, training, registry
 	$(LAB_PYTHON) -m pytest $(PARALLEL) -m "lab and not long" tests/lab $(ARGS)
 
-ci-full: env env-lab env-sam env-runtime env-proxy ## all of them, those marked `long`, `build`, `emulator` or `proxy` too, on new examples
-	CHAOS_KEEP=1 $(PYTHON) -m pytest $(PARALLEL) -m "not emulator and not build" --hypothesis-profile new $(ARGS)
+ci-full: env env-lab env-obp env-sam env-runtime env-proxy ## all of them, those marked `long` or anything else too, on new examples, and the lab
+	CHAOS_KEEP=1 $(PYTHON) -m pytest $(PARALLEL) -m "not emulator and not build and not lab" --hypothesis-profile new $(ARGS)
 	$(PYTHON) -m pytest -m build --hypothesis-profile new $(ARGS)
 	$(PYTHON) -m pytest $(PARALLEL) --emulated -m emulator --hypothesis-profile new $(ARGS)
+	$(LAB_PYTHON) -m pytest $(PARALLEL) -m lab tests/lab --hypothesis-profile new $(ARGS)
+	$(LAB_PYTHON) -m bench.ope
+	$(LAB_PYTHON) -m devstack.lab
 
 bench: env-bench env-sam env-runtime build ## all measurements beside the peers: bench/results.json, results.md; ARGS=--quick for a trial elsewhere
 	$(BENCH_PYTHON) -m bench $(ARGS)
@@ -64,6 +71,9 @@ bench-cold: env-bench env-sam env-runtime build ## cold starts of what was built
 
 bench-load: env-bench env-sam env-runtime build ## a minute's load on what was built, and no other part of `make bench`
 	$(BENCH_PYTHON) -m bench --only load $(ARGS)
+
+bench-ope: env env-lab env-obp ## off-policy estimators beside Open Bandit Pipeline and its published tables, in two minutes; bench/ope.md
+	$(LAB_PYTHON) -m bench.ope $(ARGS)
 
 lint: env env-lab check-contracts ## formatting, ruff, mypy strict, exported contracts; changes nothing
 	$(PYTHON) -m ruff format --check .
@@ -127,12 +137,17 @@ env-bench: env
 	@python="$$(scripts/find_python.sh)" && "$$python" scripts/environment.py .venv-bench requirements/bench.txt --tools .venv
 
 # What analysts need on top of everything above: tables, plots, MLflow, Feast. It holds all that .venv holds.
-env-lab: env
+env-lab: env ## what runs offline, into .venv-lab
 	@python="$$(scripts/find_python.sh)" && "$$python" scripts/environment.py .venv-lab requirements/lab.txt --tools .venv
 
 # The client of Lambda's runtime interface, alone: what a function finds beside itself in the cloud, less boto3.
 env-runtime: env
 	@python="$$(scripts/find_python.sh)" && "$$python" scripts/environment.py .venv-runtime requirements/runtime.txt --tools .venv
+
+# The referee of the off-policy estimators needs packages of its time, and the Python that they have wheels for.
+env-obp: env ## Open Bandit Pipeline, the referee of the off-policy estimators, into .venv-obp; needs Python 3.11
+	@python="$$(scripts/find_python.sh 3.11)" || { echo "Open Bandit Pipeline needs Python 3.11: none was found." >&2; exit 1; }; \
+	    "$$python" scripts/obp_environment.py
 
 # The proxy pins much of what it needs: its own process, its own environment.
 env-proxy: env

@@ -21,6 +21,14 @@ from offline import (
     version_commands,
 )
 from offline.command import BadInput
+from offline.experiments import evaluate_command
+from offline.experiments.prompts import bench_command
+from offline.experiments.sim import simulate_command
+from offline.feature_store import export_command, feast_commands, skew_command
+from offline.pipelines import profiles_commands, train_command
+from offline.registry import models_commands, publish_command
+from offline.registry.cards import commands as cards_commands
+from offline.reports import monitor_command, report_command
 from tips import telemetry
 from tips.errors import ConfigurationUnreadable, NothingToRestore, TableUnavailable
 
@@ -37,10 +45,23 @@ app.add_typer(dlq_commands.app, name="dlq")
 app.add_typer(prior_commands.app, name="prior")
 app.add_typer(prompt_commands.app, name="prompts")
 app.add_typer(version_commands.app, name="versions")
+app.add_typer(feast_commands.app, name="feast")
+app.add_typer(models_commands.app, name="models")
+app.add_typer(cards_commands.app, name="cards")
+app.add_typer(profiles_commands.app, name="profiles")
+app.command()(train_command.train)
+app.command()(publish_command.publish)
 app.command()(promote_command.promote)
 app.command()(config_commands.rollback)
 app.command()(event_commands.replay)
+app.command()(bench_command.bench_prompts)
+app.command()(evaluate_command.evaluate)
+app.command()(export_command.export)
+app.command()(skew_command.skew)
+app.command()(monitor_command.monitor)
+app.command()(report_command.report)
 app.command()(retake_command.retake)
+app.command()(simulate_command.simulate)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

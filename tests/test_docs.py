@@ -19,6 +19,7 @@ from bench import __main__ as everything
 from devstack.nats import NatsServer, nats_server_version
 from devstack.stack import Stack
 from devstack.template import Template
+from offline.pipelines.profiles_commands import AUDIT as PROFILES_AUDIT
 from offline.prior_store import AUDIT
 from tests.conftest import LocalTable
 from tips.bandit.registry import POLICIES
@@ -211,6 +212,7 @@ def _every_item() -> set[tuple[str, str]]:
         priors.in_use("{schema}"),
         priors.version("{schema}", "{version}"),
         (f"{AUDIT}#{{schema}}", "{entry}"),
+        (PROFILES_AUDIT, "{entry}"),
         keys.breaker("{model}"),
         (keys.cap("{date}"), "{block}"),
         (keys.prompt_counts("", 0)[0].replace("00", "{shard}"), "{version}"),

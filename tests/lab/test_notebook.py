@@ -1,4 +1,4 @@
-"""The notebook runs from its first cell to its last, says nothing that only one run can know, and nothing imports it."""
+"""The notebook runs from its first cell to its last, keeps nothing of any one run, and nothing imports it."""
 
 from __future__ import annotations
 
