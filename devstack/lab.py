@@ -27,20 +27,36 @@ from devstack.events import REGION
 from devstack.service import HttpService, ServiceError
 from devstack.stack import Stack
 from devstack.template import ROOT
+from tips.prompts.registry import released
 
 _BEFORE, _AFTER = "squarecb", "igw-ucb"
 """What answers while the history is made, and its shadow, which is to take its place."""
 _NEVER_SEC = 1e9
 _CACHE_SEC = 1.0
+_TASKS: list[dict[str, Any]] = [
+    {
+        "id": "tax-return",
+        "kind": "task",
+        "source": "todoist",
+        "features": {"is_overdue": True, "task_age_days": 21, "priority": 4},
+    },
+    {
+        "id": "call-mum",
+        "kind": "task",
+        "source": "todoist",
+        "features": {"is_overdue": False, "task_age_days": 1, "priority": 3},
+    },
+    {
+        "id": "tidy-desk",
+        "kind": "task",
+        "source": "todoist",
+        "features": {"is_overdue": False, "task_age_days": 12, "priority": 1},
+    },
+]
 _NEWCOMER = {
     "context": {"hour_of_day": 9, "day_of_week": 1},
     "candidates": [
-        {"id": "tax-return", "kind": "task", "source": "todoist"}
-        | {"features": {"is_overdue": True, "task_age_days": 21, "priority": 4}},
-        {"id": "call-mum", "kind": "task", "source": "todoist"}
-        | {"features": {"is_overdue": False, "task_age_days": 1, "priority": 3}},
-        {"id": "tidy-desk", "kind": "task", "source": "todoist"}
-        | {"features": {"is_overdue": False, "task_age_days": 12, "priority": 1}},
+        *_TASKS,
         {"id": "breathe", "kind": "advice", "source": "advice", "features": {}},
         {"id": "week-so-far", "kind": "insight", "source": "llm", "prompt_version": "v1", "features": {}},
     ],
@@ -98,6 +114,8 @@ class Lab:
         self._tips("config", "set", f"active_policy={_BEFORE}", f"shadows={_AFTER}", "--force", "--reason", why)
         self._step("Simulate: six weeks of people are served by it, through the real handlers")
         self._simulate(self._folder / "history", [_BEFORE], self._size.people, self._size.tips, seeds=2, keep=True)
+        self._step("Generate: tips for a few of them, under each prompt version")
+        self._generate()
         self._step("Simulate: both policies, from nothing, on other people, three seeds each")
         both = [_BEFORE, _AFTER]
         self._simulate(simulated, both, self._size.compared_people, self._size.compared_tips, seeds=3, keep=False)
@@ -134,6 +152,14 @@ class Lab:
         size = ["--users", str(people), "--rounds", str(tips), "--seeds", str(seeds)]
         place = ["--endpoint", self._stack.table_endpoint, "--table", self._stack.table_name] if keep else []
         self._tips("simulate", "--policies", ",".join(policies), *size, *place, "--out", str(out))
+
+    def _generate(self) -> None:
+        with HttpService(self._stack.score_url, self._stack.generate_url, self._stack.invoke_url) as service:
+            for version in (prompt.version for prompt in released()):
+                tasks = [{"id": one["id"], "content": one["id"], **one["features"]} for one in _TASKS]
+                asked = {"user_id": f"reader-of-{version}", "context": {"tasks": tasks}, "prompt_version": version}
+                written = service.generate(asked)["candidates"]
+                self._console.print(f"  {version}: {written[0]['content']}", markup=False)
 
     def _step(self, title: str) -> None:
         self._console.print(f"\n[bold]{title}[/] [dim]({time.monotonic() - self._started:.0f} s)[/]")

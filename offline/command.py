@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Annotated
@@ -41,6 +42,11 @@ def settings_of(table: str | None, endpoint: str | None, region: str | None) -> 
         dynamodb_endpoint=endpoint or settings.dynamodb_endpoint,
         region=region or settings.region,
     )
+
+
+def judge_model() -> str | None:
+    """Return the model that `JUDGE_MODEL` names to judge tips, None where it names none."""
+    return os.environ.get("JUDGE_MODEL", "").strip() or None
 
 
 def connect(settings: Settings) -> Table:

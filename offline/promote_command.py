@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from datetime import UTC, datetime, timedelta
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from pydantic import BaseModel, ValidationError
 
 from offline import lab
 from offline.command import (
@@ -22,13 +23,14 @@ from offline.command import (
     settings_of,
 )
 from offline.config_commands import Operator, check_reason, known
+from offline.experiments.gate import Thresholds, judged
 from tips.bandit.registry import POLICIES
 from tips.contracts.configuration import MAX_SHADOWS, Configuration
 from tips.settings import Settings
 from tips.state import keys
 from tips.state.configuration import read_configuration
 
-MARGIN, SHADOW, EFFECTIVE_SAMPLE, SEEDS, AGE_DAYS = 0.05, 1000, 200.0, 3, 14
+_USUAL = Thresholds()
 
 
 def promote(
@@ -41,12 +43,12 @@ def promote(
         typer.Option("--simulation", metavar="DIR", help="What `tips simulate` wrote of it and the active policy."),
     ] = None,
     margin: Annotated[
-        float, typer.Option(min=0.0, max=2.0, help="How much less reward per decision is still not worse.")
-    ] = MARGIN,
-    min_shadow: Annotated[int, typer.Option(min=1, help="Decisions it must have run as a shadow.")] = SHADOW,
+        float, typer.Option(min=0.0, max=1.0, help="How much less reward per decision is still not worse.")
+    ] = _USUAL.margin,
+    min_shadow: Annotated[int, typer.Option(min=1, help="Decisions it must have run as a shadow.")] = _USUAL.shadow,
     min_effective_sample: Annotated[
         float, typer.Option(min=1.0, help="Effective sample size that its weights must leave.")
-    ] = EFFECTIVE_SAMPLE,
+    ] = _USUAL.effective_sample,
     force: Annotated[
         bool, typer.Option("--force", help="Promote it whatever the evidence says; needs --reason, and is recorded.")
     ] = False,
@@ -64,7 +66,7 @@ def promote(
         raise BadInput(f"active_policy: {policy!r} is no policy; there are {', '.join(POLICIES)}")
     check_reason(force, reason)
     settings = settings_of(table, endpoint, region)
-    active = _active(settings)
+    active = _active(read_configuration(connect(settings).get(*keys.CONFIGURATION)).configuration, settings)
     command = f"promote {policy}{' --no-shadow' if no_shadow else ''}"
     if active != policy:
         if logs is None and not force:
@@ -72,18 +74,25 @@ def promote(
                 "--logs: say where the evidence is, with --simulation; `tips export` and `tips simulate` make it. "
                 "Without evidence a policy is promoted by --force with a --reason alone"
             )
-        asked = {"margin": margin, "shadow": min_shadow, "effective_sample": min_effective_sample}
+        asked = replace(_USUAL, margin=margin, shadow=min_shadow, effective_sample=min_effective_sample)
         command += _judgement(policy, active, logs, simulation, asked, settings, force)
-    Operator(settings, by, reason).change(lambda current: _promoted(current, policy, settings, no_shadow), command)
+
+    def edit(current: Configuration) -> Configuration:
+        if (now := _active(current, settings)) != active:
+            raise BadInput(
+                f"{now} has come to answer meanwhile, and {policy} was judged against {active}: promote anew"
+            )
+        return _promoted(current, policy, settings, no_shadow)
+
+    Operator(settings, by, reason).change(edit, command)
 
 
-def _active(settings: Settings) -> str:
-    stored = read_configuration(connect(settings).get(*keys.CONFIGURATION))
-    return stored.configuration.active_policy or settings.active_policy
+def _active(configuration: Configuration, settings: Settings) -> str:
+    return configuration.active_policy or settings.active_policy
 
 
 def _promoted(current: Configuration, policy: str, settings: Settings, no_shadow: bool) -> Configuration:
-    before = current.active_policy or settings.active_policy
+    before = _active(current, settings)
     shadows = [name for name in current.shadows if name not in (policy, before)]
     if before != policy and not no_shadow:
         shadows = [before, *shadows]
@@ -100,7 +109,7 @@ def _judgement(
     active: str,
     logs: Path | None,
     simulation: Path | None,
-    asked: dict[str, Any],
+    asked: Thresholds,
     settings: Settings,
     force: bool,
 ) -> str:
@@ -112,7 +121,7 @@ def _judgement(
         return " --force (not judged)"
     lab.required()
     # Only now: the packages they need are the lab's.
-    from offline.experiments import evidence, gate
+    from offline.experiments import evidence
     from offline.experiments.evaluate_command import watched
 
     found = evidence.gathered(
@@ -120,14 +129,17 @@ def _judgement(
         active,
         logs,
         _summary(simulation),
-        min_explore=settings.min_explore,
         now=datetime.now(UTC),
         watched=watched,
     )
-    checks = gate.judged(found, gate.Thresholds(**asked, seeds=SEEDS, age=timedelta(days=AGE_DAYS)))
+    checks = judged(found, asked)
     print(aligned([("met" if one.passed else "NOT MET", one.name, one.said) for one in checks]))
     unmet = [one.name for one in checks if not one.passed]
     data = f"data {found.data_hash[:12]}"
+    # What was asked for is part of what was found: a margin wide enough is met by anything.
+    for name in ("margin", "shadow", "effective_sample"):
+        if (value := getattr(asked, name)) != getattr(_USUAL, name):
+            data += f", {name.replace('_', ' ')} {value:g}"
     if not unmet:
         return f"{' --force' if force else ''} (met: all; {data})"
     if force:
@@ -136,14 +148,30 @@ def _judgement(
     raise typer.Exit(1)
 
 
+class _Difference(BaseModel):
+    policy: str
+    against: str
+    low: float | None
+    high: float | None
+
+
+class _Summary(BaseModel):
+    """What the gate reads of a simulation's summary."""
+
+    seeds: list[int]
+    policy_versions: dict[str, str]
+    differences: list[_Difference]
+
+
 def _summary(folder: Path | None) -> dict[str, Any] | None:
     if folder is None:
         return None
     file = folder / "summary.json"
     try:
-        summary = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        return _Summary.model_validate_json(file.read_bytes()).model_dump()
+    except OSError as error:
         raise BadInput(f"--simulation: {file} cannot be read: {error}") from None
-    if not isinstance(summary, dict) or not {"seeds", "policy_versions", "differences"} <= summary.keys():
-        raise BadInput(f"--simulation: {file} is not what `tips simulate` writes")
-    return summary
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(map(str, first["loc"])) or "the file"
+        raise BadInput(f"--simulation: {file} is not what `tips simulate` writes: {place}: {first['msg']}") from None

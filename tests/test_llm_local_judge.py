@@ -27,7 +27,7 @@ from tips.settings import Settings
     ],
 )
 def test_the_judge_is_resolved_from_settings(environment: dict[str, str], model: Model) -> None:
-    assert resolve_judge(Settings.from_env(environment)) == model
+    assert resolve_judge(Settings.from_env(environment), environment.get("JUDGE_MODEL")) == model
 
 
 def said(context: dict[str, Any]) -> Any:

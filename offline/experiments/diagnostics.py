@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offline.experiments.confidence_sequence import KAPPA, LAMBDAS
+from offline.experiments.gate import DOUBTFUL
 from offline.experiments.intervals import Interval, percentiles, resampled_averages
 
 Array = NDArray[np.float64]
@@ -17,8 +18,6 @@ Integers = NDArray[np.int64]
 
 QUANTILES = (0.5, 0.9, 0.99, 0.999)
 THRESHOLDS = (0.001, 0.01, 0.05)
-DOUBTFUL = 0.001
-"""p-value below which the logged probabilities are not believed."""
 
 
 @dataclass(frozen=True)

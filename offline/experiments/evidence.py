@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,6 @@ from offline.experiments.gate import Evidence
 from offline.experiments.trials import Candidacy, Watched
 from offline.feature_store.logs import Logs
 from offline.registry.cards.check import card_is_complete
-from tips.bandit.igw_ucb import InverseGapUCB
 from tips.bandit.policy import Policy
 from tips.bandit.registry import POLICIES
 
@@ -27,26 +25,28 @@ def gathered(
     folder: Path,
     simulation: Mapping[str, Any] | None,
     *,
-    min_explore: float,
     now: datetime,
     watched: Watched,
 ) -> Evidence:
     """Return the evidence for a policy that is to take the place of the active one; both names are known.
 
-    min_explore: of the functions, for what has to be recomputed. Logs in which nothing can be judged are no evidence,
-    and no fault. Raises `BadInput` if the folder is no export.
+    Judged are the decisions for which the distributions of both were logged, as they were served: nothing is
+    recomputed, for what the functions had besides a person's reactions (priors, parameters) is in no export's power to
+    bring back. Logs in which nothing can be judged are no evidence, and no fault. Raises `BadInput` if the folder is
+    no export.
     """
     logs = Logs.read(folder)
-    challenger, other = (_as_served(POLICIES[name], min_explore) for name in (policy, active))
+    challenger, other = POLICIES[policy], POLICIES[active]
     found, lacks = None, ""
     try:
-        found = evaluate(logs, Candidacy(challenger), Candidacy(other), watched=watched).as_json()
+        found = evaluate(logs, Candidacy(challenger, "shadow"), Candidacy(other, "shadow"), watched=watched).as_json()
     except BadInput as error:
         lacks = str(error)
     return Evidence(
         policy=policy,
         active=active,
         version=challenger.version,
+        active_version=other.version,
         now=now,
         data_hash=logs.data_hash,
         shadow_decisions=_as_shadow(logs.decisions, challenger),
@@ -56,10 +56,6 @@ def gathered(
         simulation=simulation,
         card_lacks=card_is_complete(policy),
     )
-
-
-def _as_served(policy: Policy, min_explore: float) -> Policy:
-    return replace(policy, min_explore=min_explore) if isinstance(policy, InverseGapUCB) else policy
 
 
 def _as_shadow(decisions: pl.DataFrame, policy: Policy) -> int:

@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+DOUBTFUL = 0.001
+"""p-value below which the logged probabilities are not believed."""
+
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
@@ -42,7 +45,7 @@ class Check:
 class Evidence:
     """What is known of a challenger. None: there is none of that kind.
 
-    policy, active: names; version: of the policy in this code. data_hash, exported_at: of the logs; shadow_decisions:
+    policy, active: names; version, active_version: of the two in this code. data_hash, exported_at: of the logs; shadow_decisions:
     how many of their decisions hold its distribution as a shadow, in this version. evaluation: as `tips evaluate`
     writes it; evaluation_lacks: why there is none. simulation: summary.json of `tips simulate`. card_lacks: what is
     missing of its model card, or makes it stale.
@@ -51,6 +54,7 @@ class Evidence:
     policy: str
     active: str
     version: str
+    active_version: str
     now: datetime
     data_hash: str = ""
     shadow_decisions: int = 0
@@ -68,6 +72,7 @@ def judged(evidence: Evidence, asked: Thresholds) -> list[Check]:
         _recent(evidence, asked),
         _not_worse(evidence, asked),
         _effective_sample(evidence, asked),
+        _probabilities(evidence),
         _simulated(evidence, asked),
         _card(evidence),
     ]
@@ -114,25 +119,42 @@ def _effective_sample(evidence: Evidence, asked: Thresholds) -> Check:
     return Check("effective-sample", found >= asked.effective_sample, f"effective sample size {found:.0f}, {wanted}")
 
 
+def _probabilities(evidence: Evidence) -> Check:
+    wanted = f"p of {DOUBTFUL:g} or more is asked for"
+    if evidence.evaluation is None:
+        return Check("probabilities", False, f"not evaluated on logs; {wanted}")
+    found = float(evidence.evaluation["overlap"]["propensity_p_value"])
+    said = f"that the logged probabilities are those that were drawn by has p = {found:.2g}, {wanted}"
+    return Check("probabilities", found >= DOUBTFUL, said)
+
+
 def _simulated(evidence: Evidence, asked: Thresholds) -> Check:
     wanted = f"a difference above -{asked.margin:g} over {asked.seeds} seeds or more is asked for"
     if evidence.simulation is None:
         return Check("simulation", False, f"not simulated; {wanted}")
-    seeds = len(evidence.simulation["seeds"])
-    version = evidence.simulation["policy_versions"].get(evidence.policy)
+    seeds = len(set(evidence.simulation["seeds"]))
     difference = difference_between(evidence.simulation, evidence.policy, evidence.active)
     if difference is None:
-        return Check("simulation", False, f"the simulation does not compare {evidence.policy} with {evidence.active}")
-    if version != evidence.version:
-        return Check("simulation", False, f"version {version} was simulated, and here is {evidence.version}")
+        said = f"the simulation has no interval for the difference of {evidence.policy} to {evidence.active}; {wanted}"
+        return Check("simulation", False, said)
+    for policy, version in ((evidence.policy, evidence.version), (evidence.active, evidence.active_version)):
+        simulated = evidence.simulation["policy_versions"].get(policy)
+        if simulated != version:
+            said = f"version {simulated} of {policy} was simulated, and here is {version}"
+            return Check("simulation", False, said)
     low, high = difference
     said = f"difference to {evidence.active} {low:+.3f} to {high:+.3f} over {seeds} seeds, {wanted}"
     return Check("simulation", seeds >= asked.seeds and low > -asked.margin, said)
 
 
 def difference_between(simulation: Mapping[str, Any], policy: str, against: str) -> tuple[float, float] | None:
-    """Return the interval of the difference in mean reward, whichever way round the summary has it."""
+    """Return the interval of the difference in mean reward, whichever way round the summary has it.
+
+    None where the two are not compared, and for one seed, of which there is no interval.
+    """
     for one in simulation["differences"]:
+        if one["low"] is None or one["high"] is None:
+            continue
         if (one["policy"], one["against"]) == (policy, against):
             return float(one["low"]), float(one["high"])
         if (one["policy"], one["against"]) == (against, policy):

@@ -65,6 +65,29 @@ class Trials:
         """Whose decision each is: (n,), 0..c-1."""
         return np.unique(np.array(self.users), return_inverse=True)[1].astype(np.int64)
 
+    @property
+    def covered(self) -> NDArray[np.bool_]:
+        """Whether all that the two would show could have been shown: (n,), known before the draw."""
+        missing = (self.logged <= 0) & ((self.challenger > 0) | (self.against > 0))
+        return ~np.logical_or.reduceat(missing, self.starts)
+
+    def only(self, kept: NDArray[np.bool_]) -> Trials:
+        """Return the decisions of which kept, (n,), is true."""
+        sizes = np.diff(self.starts, append=len(self.logged))
+        flat = np.repeat(kept, sizes)
+        starts = np.cumsum(sizes[kept]) - sizes[kept]
+        return Trials(
+            tuple(user for user, one in zip(self.users, kept, strict=True) if one),
+            self.decided_at[kept],
+            self.known_at[kept],
+            self.reward[kept],
+            starts,
+            starts + (self.shown - self.starts)[kept],
+            self.logged[flat],
+            self.challenger[flat],
+            self.against[flat],
+        )
+
     def weight(self, probabilities: Array) -> Array:
         """Return the weights of the candidates drawn: (n,)."""
         weight: Array = probabilities[self.shown] / self.logged[self.shown]
@@ -111,25 +134,33 @@ def find(logs: Logs, challenger: Candidacy, against: Candidacy, watched: Watched
     usable = frame.select((over & recent).fill_null(False)).to_series()
     if not usable.any():
         raise BadInput("--logs: no decision in it can be judged yet: the reward wait of none was over at the export")
-    chosen = _logged_with(frame.filter(usable), challenger.policy)
-    method = _method(challenger, chosen, int(usable.sum()))
-    if method == "shadow":
-        left_out[f"without {challenger.policy.name}'s distribution"] = int(usable.sum()) - sum(chosen)
-        kept = np.zeros(frame.height, dtype=bool)
-        kept[np.flatnonzero(usable.to_numpy())] = chosen
-        usable = pl.Series(kept)
+    method = _method(challenger, _logged_with(frame, challenger.policy) & usable, int(usable.sum()))
+    for one, logged in ((challenger, method == "shadow"), (against, against.method == "shadow")):
+        if logged:
+            before = int(usable.sum())
+            usable &= _logged_with(frame, one.policy)
+            left_out[f"without {one.policy.name}'s distribution"] = before - int(usable.sum())
+    if not usable.any():
+        raise BadInput(
+            f"--logs: in no decision that can be judged are the distributions of both {challenger.policy.name} and "
+            f"{against.policy.name}"
+        )
     rows = frame.filter(usable)
     recomputes = [challenger if method == "recomputed" else None, None]
-    if not all(_logged_with(rows, against.policy)):
-        if against.method == "shadow":
-            raise BadInput(
-                f"--against: {against.policy.name} neither decided nor was a shadow in all of these decisions"
-            )
+    if not _logged_with(rows, against.policy).all():
         recomputes[1] = against
     told = [None if one is None else _recomputed(frame, usable, one, watched) for one in recomputes]
     # Logged with every decision that is judged, or else with none of them taken: a mixture would be no policy.
     names = challenger.policy.name, against.policy.name
     trials = _trials(watched(logged_decisions(rows), rows.height, "reading decisions"), names, told)
+    covered = trials.covered
+    if not covered.any():
+        raise BadInput(
+            f"--logs: {deciding(rows)} gave no probability to tips that {names[0]} or {names[1]} would show: nothing "
+            "can be said of them"
+        )
+    left_out["in which a tip that one of the two would show could not be shown"] = int((~covered).sum())
+    trials, rows = trials.only(covered), rows.filter(pl.Series(covered))
     counted = {reason: count for reason, count in left_out.items() if count}
     return Found(trials, rows, method, int(rows["degraded"].sum()), counted)
 
@@ -160,16 +191,15 @@ def deciding(frame: pl.DataFrame) -> str:
     return str(frame["policy"][-1])
 
 
-def _logged_with(rows: pl.DataFrame, policy: Policy) -> list[bool]:
+def _logged_with(rows: pl.DataFrame, policy: Policy) -> pl.Series:
     """Return whether each row holds the distribution of this version of the policy: it chose, or was a shadow."""
     of = pl.element().struct
     same = (of.field("policy") == policy.name) & (of.field("policy_version") == policy.version)
-    found: list[bool] = rows.select(pl.col("evaluations").list.eval(same).list.any()).to_series().to_list()
-    return found
+    return rows.select(pl.col("evaluations").list.eval(same).list.any()).to_series()
 
 
-def _method(challenger: Candidacy, logged: Sequence[bool], usable: int) -> Method:
-    count = sum(logged)
+def _method(challenger: Candidacy, logged: pl.Series, usable: int) -> Method:
+    count = int(logged.sum())
     if challenger.method == "shadow" and not count:
         raise BadInput(
             f"--method shadow: {challenger.policy.name} was no shadow in any of these decisions; "

@@ -118,8 +118,6 @@ class Settings:
     """A direct LiteLLM model name, or with `litellm_url` the alias to ask for."""
     litellm_fallback_models: tuple[str, ...] = ()
     """Asked in this order when the first model fails; each is named as `litellm_model` is."""
-    judge_model: str | None = None
-    """Judges tips in simulation and benchmark, never in a function; named as `litellm_model` is."""
     litellm_json_schema: bool | None = None
     """Whether the models take a JSON schema for their answer; None: as LiteLLM knows them, and an alias does not."""
     litellm_prices: Mapping[str, tuple[float, float]] = field(default_factory=dict)
@@ -168,7 +166,6 @@ class Settings:
             litellm_api_key=text("LITELLM_API_KEY"),
             litellm_model=text("LITELLM_MODEL"),
             litellm_fallback_models=_names(env, "LITELLM_FALLBACK_MODELS"),
-            judge_model=text("JUDGE_MODEL"),
             litellm_json_schema=_switch(env, "LITELLM_JSON_SCHEMA", default.litellm_json_schema),
             litellm_prices=_prices(env, "LITELLM_PRICES"),
             litellm_try_timeout=_number(env, "LITELLM_TRY_TIMEOUT_SEC", default.litellm_try_timeout, minimum=0.1),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from offline import lab
-from offline.command import BadInput, aligned, settings_of
+from offline.command import BadInput, aligned, judge_model, settings_of
 from offline.registry.tracking import TrackingOption
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ def _judged(
     from tips.llm.models import resolve_judge
 
     try:
-        model = resolve_judge(settings) if name is None else _model(name, settings)
+        model = resolve_judge(settings, name or judge_model())
     except ValueError as error:
         raise BadInput(str(error)) from None
     with _Progress("judging", sum(bool(sample.tips) for sample in samples)) as advance:

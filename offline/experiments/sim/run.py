@@ -19,7 +19,7 @@ import polars as pl
 from ulid import ULID
 
 from offline import prior_store
-from offline.command import connect
+from offline.command import connect, judge_model
 from offline.experiments.sim.clock import DAY_SEC, Clock, travelling
 from offline.experiments.sim.judges import ByModel, Judge, by_rule
 from offline.experiments.sim.lived import World
@@ -188,7 +188,7 @@ def _judge(spec: Spec) -> Iterator[Judge]:
     if spec.judge == "rule":
         yield by_rule
         return
-    judge = ByModel(resolve_judge(Settings.from_env()))
+    judge = ByModel(resolve_judge(Settings.from_env(), judge_model()))
     try:
         yield judge
     finally:

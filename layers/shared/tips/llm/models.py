@@ -11,7 +11,7 @@ from tips.settings import Settings
 ALIAS = "tip-generator"
 """The model that the server at `LITELLM_URL` is asked for, unless `LITELLM_MODEL` names another."""
 JUDGE_ALIAS = "judge"
-"""The model there that judges tips in simulation and benchmark, unless `JUDGE_MODEL` names another."""
+"""The model there that judges tips in simulation and benchmark, unless another is named."""
 PLACEHOLDER_KEY = "no-key"
 """Sent where no key is set: OpenAI's client refuses to send none."""
 
@@ -48,13 +48,13 @@ def resolve_models(settings: Settings) -> tuple[Model, ...]:
     return tuple(_reached(name, settings) for name in dict.fromkeys((first, *settings.litellm_fallback_models)))
 
 
-def resolve_judge(settings: Settings) -> Model:
-    """Return the model that judges tips: `JUDGE_MODEL`, at `LITELLM_URL` by default the alias `judge`.
+def resolve_judge(settings: Settings, named: str | None = None) -> Model:
+    """Return the model that judges tips, never in a function: the one named, at `LITELLM_URL` by default `judge`.
 
     Without a URL the model that writes tips judges them too, and without either `local/template`, by rules of thumb.
     Raises `ValueError` for a URL that is none.
     """
-    name = settings.judge_model or (JUDGE_ALIAS if settings.litellm_url else settings.litellm_model)
+    name = named or (JUDGE_ALIAS if settings.litellm_url else settings.litellm_model)
     return Model(local_template.NAME) if name in (None, local_template.NAME) else _reached(name, settings)
 
 
