@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ from offline.command import (
 )
 from offline.config_report import print_json, shown, trail_shown
 from tips.bandit.registry import POLICIES
-from tips.contracts.configuration import Configuration, Experiment
+from tips.contracts.configuration import SHARES_TOLERANCE, Configuration, Experiment
 from tips.errors import ConfigurationUnreadable
 from tips.prompts.registry import prompts, released
 from tips.settings import Settings
@@ -36,6 +37,8 @@ from tips.state import keys
 app = typer.Typer(help="What is served: active policy, shadows, experiments, prompt aliases.", no_args_is_help=True)
 
 KEYS = tuple(Configuration.model_fields)
+MOST_TRIED = 0.5
+"""Share of people whom an experiment may give to other policies than the active one: more would be a promotion."""
 
 
 @app.command()
@@ -97,12 +100,8 @@ def set_(
 
     def edit(current: Configuration) -> Configuration:
         after = known({**current.model_dump(mode="json"), **changes})
-        policies = [one.active_policy or settings.active_policy for one in (current, after)]
-        if policies[0] != policies[1] and not force:
-            raise BadInput(
-                f"active_policy: {policies[1]} has to show that it may answer: `tips promote {policies[1]}` asks for "
-                "evidence. Without it, --force with a --reason"
-            )
+        if not force:
+            _refuse_promotion(current, after, settings.active_policy)
         return after
 
     said = f"config set {' '.join(assignments or ['--file'])}"
@@ -168,6 +167,31 @@ class Operator:
     def _tell(self, stored: state.Stored) -> None:
         print("\n".join(shown(stored, self.settings, None)))
         print(f"The functions follow within {self.settings.configuration_cache_sec:g} s.")
+
+
+def _refuse_promotion(before: Configuration, after: Configuration, default: str) -> None:
+    """Raises `BadInput` where a change makes others than the active policy answer most people, without evidence."""
+    was, is_ = (one.active_policy or default for one in (before, after))
+    if was != is_:
+        raise BadInput(
+            f"active_policy: {is_} has to show that it may answer: `tips promote {is_}` asks for evidence. "
+            "Without it, --force with a --reason"
+        )
+    tried = {one.name: _share_of_others(one, is_) for one in before.experiments}
+    for experiment in after.experiments:
+        share = _share_of_others(experiment, is_)
+        if share > max(MOST_TRIED, tried.get(experiment.name, 0.0)) + SHARES_TOLERANCE:
+            raise BadInput(
+                f"experiments: {experiment.name} has policies other than {is_} answer {share:.0%} of all people, and "
+                f"without evidence it may be {MOST_TRIED:.0%}: `tips promote` asks for it. Without it, --force with "
+                "a --reason"
+            )
+
+
+def _share_of_others(experiment: Experiment, active: str) -> float:
+    if experiment.kind != "policy":
+        return 0.0
+    return math.fsum(share for arm, share in experiment.arms.items() if arm != active)
 
 
 def check_reason(force: bool, reason: str) -> None:

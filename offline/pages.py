@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import re
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from html import escape
@@ -14,6 +15,7 @@ import matplotlib as mpl
 from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#5f5f5f")
 """Told apart by the colour-blind too: Okabe and Ito's, without black and yellow, which lines cannot have on white."""
@@ -174,7 +176,11 @@ def tiles(values: Sequence[tuple[str, str, str]]) -> Block:
 def figure(fig: Figure, caption: str, alt: str) -> Block:
     """Return a figure with its caption; `alt` says what it shows to those who cannot see it."""
     written = io.StringIO()
-    with mpl.rc_context(_LOOK):
+    with mpl.rc_context(_LOOK), warnings.catch_warnings():
+        # The reader's own font is used, which may well have them.
+        warnings.filterwarnings("ignore", r"Glyph \d+", UserWarning)
+        for words in fig.findobj(Text):
+            words.set_parse_math(False)  # names come from anywhere, and a dollar in one is a dollar
         for axes in fig.axes:
             if legend := axes.get_legend():
                 legend.get_frame().set_linewidth(0)

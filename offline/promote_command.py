@@ -129,6 +129,7 @@ def _judgement(
         active,
         logs,
         _summary(simulation),
+        table=settings.table_name,
         now=datetime.now(UTC),
         watched=watched,
     )

@@ -271,6 +271,26 @@ def test_no_policy_comes_to_answer_without_evidence_unless_forced(tips: Tips, cl
     assert history(client, 1) == []
 
 
+def test_an_experiment_is_no_way_around_the_gate(tips: Tips, client: Table) -> None:
+    def experiment(kind: str, **arms: float) -> str:
+        arms_named = {name.replace("_", "-"): share for name, share in arms.items()}
+        return f"experiments={json.dumps([{**EXPERIMENT, 'kind': kind, 'arms': arms_named}])}"
+
+    assert "voices has policies other than igw-ucb answer 100%" in tips.refused(
+        "config", "set", experiment("policy", lints=1.0)
+    )
+    tips.refused("config", "set", experiment("policy", lints=0.3, squarecb=0.25))
+    assert stored(client).experiments == []
+    tips("config", "set", experiment("policy", igw_ucb=0.5, lints=0.5))
+    tips("config", "set", "shadows=squarecb")
+    tips.refused("config", "set", experiment("policy", igw_ucb=0.4, lints=0.6))
+    tips("config", "set", *FORCED, experiment("policy", lints=1.0))
+    tips("config", "set", "shadows=")
+    tips("config", "set", "experiments=")
+    prompts_of_all = experiment("prompt_version", v1=1.0)
+    tips("config", "set", prompts_of_all)
+
+
 def test_what_was_forced_is_in_the_trail(tips: Tips, client: Table) -> None:
     tips("promote", "lints", "--force", "--reason", "an outage of igw-ucb")
     tips("config", "set", "--force", "--reason", "and of lints", "active_policy=linucb", "shadows=")

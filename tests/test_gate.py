@@ -20,12 +20,12 @@ def evaluation(low: float = -0.04, high: float = 0.1, ess: float = 500.0, **said
         "policy": "lints",
         "against": "igw-ucb",
         "difference": {"confidence_sequence": {"low": low, "high": high, "decisions": 4000}},
-        "overlap": {"effective_sample_size": ess},
+        "overlap": {"effective_sample_size": ess, "propensity_p_value": 0.5},
         **said,
     }
 
 
-def simulation(low: float = -0.04, high: float = 0.1, **said: Any) -> dict[str, Any]:
+def simulation(low: float | None = -0.04, high: float | None = 0.1, **said: Any) -> dict[str, Any]:
     return {
         "seeds": [0, 1, 2],
         "policy_versions": {"lints": "1", "igw-ucb": "1"},
@@ -38,6 +38,7 @@ GOOD = Evidence(
     policy="lints",
     active="igw-ucb",
     version="1",
+    active_version="1",
     now=NOW,
     data_hash="abc",
     shadow_decisions=1000,
@@ -73,7 +74,15 @@ def test_all_conditions_are_met_at_their_thresholds() -> None:
         ("simulation", {"simulation": simulation(low=-0.05)}),
         ("simulation", {"simulation": simulation(low=math.nan)}),
         ("simulation", {"simulation": simulation(seeds=[0, 1])}),
-        ("simulation", {"simulation": simulation(policy_versions={"lints": "2"})}),
+        (
+            "probabilities",
+            {"evaluation": evaluation(overlap={"effective_sample_size": 500.0, "propensity_p_value": 1e-6})},
+        ),
+        ("simulation", {"simulation": simulation(seeds=[1, 1, 1])}),
+        ("simulation", {"simulation": simulation(low=None, high=None)}),
+        ("simulation", {"simulation": simulation(policy_versions={"lints": "2", "igw-ucb": "1"})}),
+        ("simulation", {"simulation": simulation(policy_versions={"lints": "1", "igw-ucb": "0"})}),
+        ("simulation", {"simulation": simulation(policy_versions={"lints": "1"})}),
         ("simulation", {"simulation": simulation(differences=[])}),
         ("card", {"card_lacks": ["no offline metrics"]}),
     ],
@@ -83,8 +92,8 @@ def test_each_condition_alone_refuses(name: str, changed: dict[str, Any]) -> Non
 
 
 def test_without_any_evidence_nothing_is_taken_for_granted() -> None:
-    nothing = Evidence("lints", "igw-ucb", "1", NOW, card_lacks=["no card"])
-    assert len(unmet(nothing)) == len(judged(nothing, ASKED)) == 6
+    nothing = Evidence("lints", "igw-ucb", "1", "1", NOW, card_lacks=["no card"])
+    assert len(unmet(nothing)) == len(judged(nothing, ASKED)) == 7
 
 
 def test_a_difference_is_read_from_either_side() -> None:

@@ -111,6 +111,7 @@ def test_a_change_of_parameters_alone_is_noticed(seen: Any) -> None:
         "null",
         '{"igw-ucb": ["1", {"alpha": NaN}]}',
         '{"igw-ucb": ["1", {"alpha": 1e999}]}',
+        '{"igw-ucb": ["1", {"alpha": 1%s}]}' % ("0" * 400),
         "no JSON",
     ],
 )
@@ -133,6 +134,15 @@ def test_what_cannot_be_meant_is_refused_whole_and_the_last_good_stays(seen: Any
 )
 def test_a_damaged_item_is_refused_even_by_one_that_just_started(seen: Any, broken: Item) -> None:
     version, parameters, printed = seen({**item(), **broken})
+    assert version is None
+    assert own(parameters)
+    assert "SharedKnowledgeDamaged" in printed
+
+
+def test_a_prior_that_no_posterior_can_be_made_of_is_refused(seen: Any) -> None:
+    d = len(CROSSED_V3.names)
+    absurd = Prior(CROSSED_V3.names, np.full(2, 0.5), np.full((2, d), 4.0), np.full((2, d), 1e160), 0.3, "p9")
+    version, parameters, printed = seen({**item(), **priors.prior_item(priors.in_use("crossed-v3"), absurd)})
     assert version is None
     assert own(parameters)
     assert "SharedKnowledgeDamaged" in printed

@@ -70,6 +70,12 @@ class Averages:
     shrunk_residual: Array
 
 
+def doubly_robust_terms(rounds: Rounds) -> Array:
+    """Return (n,): what each round adds to the doubly robust estimate, which is the mean of these."""
+    terms: Array = rounds.value + rounds.weight * (rounds.reward - rounds.predicted)
+    return terms
+
+
 def columns(rounds: Rounds, shrinkage: float) -> Array:
     """Return what is averaged, (n, 5), in the order of `Averages`. shrinkage: lambda, for the shrunk weights."""
     residual = rounds.reward - rounds.predicted

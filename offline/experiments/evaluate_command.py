@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -107,7 +107,7 @@ def _policy(name: str, option: str, settings: Settings) -> Policy:
 
 
 def _prior(file: Path, policy: Policy, settings: Settings) -> tuple[int, Prior]:
-    """Return when the prior was trained (microseconds) and the prior as policies would use it."""
+    """Return from when on decisions had no part in the prior (microseconds), and it as policies would use it."""
     try:
         prior = unpack_prior(file.read_bytes())
         trained_at = ULID.from_str(prior.version).datetime
@@ -116,8 +116,9 @@ def _prior(file: Path, policy: Policy, settings: Settings) -> tuple[int, Prior]:
     fitting = prior.capped(settings.prior_strength_max).for_schema(policy.schema.names)
     if fitting is None:
         raise BadInput(f"--prior: {file} shares no feature with {policy.schema.name}, which {policy.name} uses")
-    since = (trained_at - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds()
-    return round(since * 1_000_000), fitting
+    # The name has the time in milliseconds, and a model's is of the last decision that taught it.
+    since = (trained_at - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1) + 1000
+    return since, fitting
 
 
 def _shares(given: Iterable[str]) -> Mapping[str, Mapping[str, float]] | None:

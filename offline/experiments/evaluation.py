@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from offline.experiments.confidence_sequence import ALPHA, ConfidenceSequence, confidence_sequence
 from offline.experiments.diagnostics import Overlap, overlap
-from offline.experiments.estimators import ESTIMATORS, Rounds, estimates, tuned_shrinkage
+from offline.experiments.estimators import ESTIMATORS, Rounds, doubly_robust_terms, estimates, tuned_shrinkage
 from offline.experiments.intervals import (
     Interval,
     bootstrap,
@@ -113,7 +113,7 @@ def evaluate(
     rounds = trials.rounds(trials.challenger, q)
     shrinkage = tuned_shrinkage(rounds) if len(trials) > 1 else math.inf
     other = trials.rounds(trials.against, q)
-    gain = _doubly_robust(rounds) - _doubly_robust(other)
+    gain = doubly_robust_terms(rounds) - doubly_robust_terms(other)
     sequence = confidence_sequence(
         trials.reward,
         trials.shown,
@@ -123,7 +123,7 @@ def evaluate(
         past_q,
         alpha=alpha,
     )
-    checked, unchecked = _sample_ratios(found.frame, shares if shares is not None else _configured_shares(logs))
+    checked, unchecked = _sample_ratios(logs.decisions, shares if shares is not None else _configured_shares(logs))
     return Evaluation(
         policy=challenger.policy.name,
         against=against.policy.name,
@@ -139,11 +139,6 @@ def evaluate(
         sample_ratios=checked,
         notes=(*_notes(found, challenger), *unchecked),
     )
-
-
-def _doubly_robust(rounds: Rounds) -> Array:
-    terms: Array = rounds.value + rounds.weight * (rounds.reward - rounds.predicted)
-    return terms
 
 
 def _estimates(trials: Trials, rounds: Rounds, shrinkage: float) -> dict[str, Estimate]:
@@ -219,7 +214,10 @@ def _configured_shares(logs: Logs) -> dict[str, Mapping[str, float]]:
 def _sample_ratios(
     frame: pl.DataFrame, shares: Mapping[str, Mapping[str, float]]
 ) -> tuple[tuple[SampleRatio, ...], list[str]]:
-    """Return the checks of the experiments that decisions took part in, and of those without shares a note."""
+    """Return the checks of the experiments that decisions took part in, and of those without shares a note.
+
+    frame: all decisions, judged or not: who can be judged may well depend on the arm.
+    """
     seen: dict[str, list[tuple[str, str]]] = {}
     for user_id, arms in frame.select("user_id", "experiments").iter_rows():
         for experiment, arm in (arms or {}).items():

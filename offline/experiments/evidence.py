@@ -14,6 +14,7 @@ from offline.experiments.evaluation import evaluate
 from offline.experiments.gate import Evidence
 from offline.experiments.trials import Candidacy, Watched
 from offline.feature_store.logs import Logs
+from offline.feature_store.sources import SCANNED
 from offline.registry.cards.check import card_is_complete
 from tips.bandit.policy import Policy
 from tips.bandit.registry import POLICIES
@@ -25,6 +26,7 @@ def gathered(
     folder: Path,
     simulation: Mapping[str, Any] | None,
     *,
+    table: str,
     now: datetime,
     watched: Watched,
 ) -> Evidence:
@@ -33,9 +35,12 @@ def gathered(
     Judged are the decisions for which the distributions of both were logged, as they were served: nothing is
     recomputed, for what the functions had besides a person's reactions (priors, parameters) is in no export's power to
     bring back. Logs in which nothing can be judged are no evidence, and no fault. Raises `BadInput` if the folder is
-    no export.
+    no export, or one that was read from a table of another name than `table`.
     """
     logs = Logs.read(folder)
+    source = str(logs.manifest["source"])
+    if source.startswith(SCANNED) and source != f"{SCANNED}{table}":
+        raise BadInput(f"--logs: {folder} is of {source}, and what is to change is the table {table}")
     challenger, other = POLICIES[policy], POLICIES[active]
     found, lacks = None, ""
     try:

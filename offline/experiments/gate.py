@@ -45,8 +45,8 @@ class Check:
 class Evidence:
     """What is known of a challenger. None: there is none of that kind.
 
-    policy, active: names; version, active_version: of the two in this code. data_hash, exported_at: of the logs; shadow_decisions:
-    how many of their decisions hold its distribution as a shadow, in this version. evaluation: as `tips evaluate`
+    policy, active: names; version, active_version: of the two in this code. data_hash, exported_at: of the logs;
+    shadow_decisions: how many hold its distribution as a shadow, in this version. evaluation: as `tips evaluate`
     writes it; evaluation_lacks: why there is none. simulation: summary.json of `tips simulate`. card_lacks: what is
     missing of its model card, or makes it stale.
     """

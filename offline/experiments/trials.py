@@ -15,7 +15,7 @@ from offline.command import BadInput
 from offline.experiments import reward_model
 from offline.experiments.estimators import Rounds
 from offline.experiments.recompute import arrived_at, recomputed
-from offline.feature_store.logs import LoggedDecision, Logs, logged_decisions
+from offline.feature_store.logs import LoggedDecision, Logs, logged_decisions, shown_by_reaction
 from tips.bandit.policy import Policy
 from tips.bandit.prior import Prior
 
@@ -118,17 +118,23 @@ def find(logs: Logs, challenger: Candidacy, against: Candidacy, watched: Watched
     """Return the decisions that can be judged.
 
     Decisions are left out by time and never for what became of them: those whose reward wait was not over when the
-    table was read, and deferred ones that were never activated. A degraded decision stays: its probabilities are
-    those that were drawn by. since: microseconds; earlier decisions teach and are not judged.
-    Raises `BadInput` where none is left, or the challenger's distribution is asked for as logged and is not there.
+    table was read, deferred ones that were never activated, and those of which their reaction alone says that they
+    were shown. A degraded decision stays: its probabilities are those that were drawn by. Left out as well, by what
+    was known before the draw: where a distribution is to be as logged and is not there, and where one of the two would
+    show what could not be drawn. since: microseconds; earlier decisions teach and are not judged.
+    Raises `BadInput` where none is left.
     """
     frame = logs.decisions
     known = pl.col("reward").is_not_null() & pl.col("wait_ends_at").is_not_null()
-    over = known & (pl.col("wait_ends_at") < logs.as_of)
+    by_reaction = shown_by_reaction()
+    over = known & (pl.col("wait_ends_at") < logs.as_of) & ~by_reaction
     recent = pl.col("decided_at").dt.timestamp("us") >= since
     left_out = {
         "deferred and never activated": frame.filter(pl.col("wait_ends_at").is_null()).height,
-        "reward wait not over": frame.filter(pl.col("wait_ends_at").is_not_null() & ~over.fill_null(False)).height,
+        "deferred and shown by the word of their reaction alone": frame.filter(by_reaction).height,
+        "reward wait not over": frame.filter(
+            pl.col("wait_ends_at").is_not_null() & ~over.fill_null(False) & ~by_reaction
+        ).height,
         "before what is judged": frame.filter(over & ~recent).height,
     }
     usable = frame.select((over & recent).fill_null(False)).to_series()

@@ -82,7 +82,10 @@ class Logs:
         if not files:
             return cast(pl.DataFrame, pl.from_arrow(SCHEMAS[name].empty_table()))
         # The folders' dates say nothing that the rows do not.
-        return pl.read_parquet(files, hive_partitioning=False).sort(SORTED_BY[name])
+        try:
+            return pl.read_parquet(files, hive_partitioning=False).sort(SORTED_BY[name])
+        except (OSError, pl.exceptions.PolarsError) as error:
+            raise BadInput(f"--logs: {name} in {self.folder} cannot be read, export again: {error}") from None
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,6 +124,14 @@ class LoggedDecision:
     reward_source: str | None
     wait_ends_at_us: int | None
     reacted_at_us: int | None
+
+
+def shown_by_reaction() -> pl.Expr:
+    """Return whether it is its reaction alone that says of a deferred decision that its tip was shown.
+
+    Had nobody reacted, it would count as never shown: to judge by these is to choose by what came of them.
+    """
+    return pl.col("deferred") & (pl.col("wait_began_at") == pl.col("reacted_at")).fill_null(False)
 
 
 def logged_decisions(frame: pl.DataFrame) -> Iterator[LoggedDecision]:

@@ -22,7 +22,7 @@ LogsOption = Annotated[Path, typer.Option("--logs", metavar="DIR", help="Folder 
 def skew(logs: LogsOption) -> None:
     """Recompute every logged vector from what was logged, and show the first that differs.
 
-    Exit code 1 if any does.
+    Exit code 1 if any does, or none could be compared.
     """
     lab.required()
     from offline.feature_store.logs import Logs, logged_decisions
@@ -37,7 +37,9 @@ def skew(logs: LogsOption) -> None:
             lambda done: bar.update(task, completed=done),
         )
     print(_report(found))
-    if found.first is not None:
+    if not found.vectors:
+        print("nothing could be compared")
+    if found.first is not None or not found.vectors:
         raise typer.Exit(1)
 
 

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 _BATCH = 100
 """What DynamoDB reads at once."""
 _US = 1_000_000
+SCANNED = "table "
+"""How the name of a source begins that is a live table."""
 
 
 class Source(Protocol):
@@ -78,7 +80,7 @@ class LiveTable:
     def __init__(self, table: Table, deadline_ms: float) -> None:
         self._table = table
         self._deadline_ms = deadline_ms
-        self.name = f"table {table.name}"
+        self.name = f"{SCANNED}{table.name}"
         self.as_of_us = time.time_ns() // 1000
         self.expected: int | None = None
 

@@ -10,8 +10,6 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from offline.experiments.estimators import Rounds
-
 
 @dataclass(frozen=True)
 class Estimate:
@@ -20,11 +18,6 @@ class Estimate:
     value: float
     low: float
     high: float
-
-
-def doubly_robust_terms(rounds: Rounds) -> NDArray[np.float64]:
-    """Return (n,): what each round adds to the doubly robust estimate, which is the mean of these."""
-    return rounds.value + rounds.weight * (rounds.reward - rounds.predicted)
 
 
 def mean_over_people(values: NDArray[np.float64], people: NDArray[np.intp], level: float) -> Estimate:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from offline.experiments.recompute import arrived_at
-from offline.feature_store.logs import LoggedDecision, logged_decisions
+from offline.feature_store.logs import LoggedDecision, logged_decisions, shown_by_reaction
 from tips.bandit.posterior import form_posterior
 from tips.bandit.statistics import Statistics
 
@@ -61,6 +61,8 @@ def replay(frame: pl.DataFrame, schema: Schema, priors: Mapping[str, Prior | Non
     frame: of an export's columns. priors: by person, each one that the person had no part in; who has none is left out.
     judged_until_us: decisions whose wait ended after it are not judged, whether or not a reaction came: those with one
     would be the quick ones.
+    Nor are deferred ones that are known to be shown by their reaction alone, and those of a policy that gave some tip
+    no probability. All teach.
     """
     found: list[Seen] = []
     for (name,), rows in frame.sort("decided_at", "decision_id").group_by("user_id", maintain_order=True):
@@ -75,7 +77,8 @@ def _replayed(rows: pl.DataFrame, schema: Schema, prior: Prior | None, judged_un
     order = count()
     on_its_way: list[tuple[int, int, LoggedDecision, NDArray[np.float64]]] = []
     nothing = Statistics.empty(schema.dimension)
-    for one, degraded in zip(logged_decisions(rows), rows["degraded"], strict=True):
+    by_reaction = rows.select(shown_by_reaction()).to_series()
+    for one, degraded, doubtful in zip(logged_decisions(rows), rows["degraded"], by_reaction, strict=True):
         while on_its_way and on_its_way[0][0] <= one.decided_at_us:
             _, _, earlier, x = heapq.heappop(on_its_way)
             statistics = statistics.learn(x, earlier.decided_at_us, None, earlier.reward)
@@ -85,8 +88,10 @@ def _replayed(rows: pl.DataFrame, schema: Schema, prior: Prior | None, judged_un
             continue
         if (arrives := arrived_at(one)) is not None:
             heapq.heappush(on_its_way, (arrives, next(order), one, X[one.chosen]))
-        if one.wait_ends_at_us is None or one.wait_ends_at_us > judged_until_us:
+        if doubtful or one.wait_ends_at_us is None or one.wait_ends_at_us > judged_until_us:
             continue
+        if one.evaluations[one.active].propensity.min() <= 0.0:
+            continue  # others cannot be judged by what one decided that shows some tips never
         mean, width = posterior.predict(X)
         found.append(Seen(one, one.reward, mean, width, posterior.observations, statistics.weight))
     return found

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from offline.experiments.estimators import Rounds
+from offline.experiments.diagnostics import effective_sample_size
+from offline.experiments.estimators import Rounds, doubly_robust_terms
 from offline.pipelines.config import STRENGTH
-from offline.pipelines.intervals import Estimate, doubly_robust_terms, mean_over_people
+from offline.pipelines.intervals import Estimate, mean_over_people
 from offline.pipelines.replay import Seen, replay
 from tips.bandit.tuning import parameters_of, tuned
 
@@ -99,7 +100,7 @@ def choose(
             dict(point),
             mean_over_people(robust, people, confidence),
             mean_over_people(robust - doubly_robust_terms(own), people, level),
-            float(rounds.weight.sum() ** 2 / np.square(rounds.weight).sum()) if rounds.weight.any() else 0.0,
+            effective_sample_size(rounds.weight),
         )
 
     default = compared(default_point, own)

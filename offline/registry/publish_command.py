@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from offline.registry.model import Model
     from tips.state.table import Table
 
+_OF_WORTH = {"held_out_gain", "dr_value"}
+"""What training measures of a model beside how much it was trained on: what its prior foretells, what it earns."""
+
 
 def publish(
     model: Annotated[str, typer.Option("--model", metavar="NAME", help="As registered.")] = DEFAULT_NAME,
@@ -131,8 +134,8 @@ class _Operator:
 def reasons_against(model: Model) -> list[str]:
     """Return in words why a model must not be published; nothing where it may be."""
     found = model.misfits()
-    if not model.metrics:
-        found.append("it has no metrics: nothing says that it does any good")
+    if not _OF_WORTH & model.metrics.keys():
+        found.append("it has no metrics of its worth: nothing says that it does any good")
     if model.provenance.erased != "checked":
         found.append('it was trained without asking the table who had been erased: train with erased = "check"')
     if lacks := card_is_complete(model.policy):

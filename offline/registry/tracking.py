@@ -46,6 +46,7 @@ def tracking(uri: str | None) -> MlflowClient:
     os.environ["MLFLOW_CONFIGURE_LOGGING"] = "false"
     os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SADeprecationWarning, SQLAlchemyError
@@ -82,7 +83,26 @@ def log_run(
     """Keep a finished run, and return its id.
 
     texts: what artifacts hold, by their file names; files: copied among the artifacts, folders with what is in them.
+    Raises `BadInput` where the store fails.
     """
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return _logged(client, experiment, name, params, metrics, tags or {}, texts or {}, files)
+    except MlflowException as error:
+        raise BadInput(f"--tracking: the store {client.tracking_uri} did not keep the run: {error}") from None
+
+
+def _logged(
+    client: MlflowClient,
+    experiment: str,
+    name: str,
+    params: Mapping[str, object],
+    metrics: Mapping[str, float],
+    tags: Mapping[str, str],
+    texts: Mapping[str, str],
+    files: Sequence[Path],
+) -> str:
     from mlflow.entities import Metric, Param, RunTag
 
     run = client.create_run(_experiment(client, experiment), run_name=name)
@@ -90,11 +110,11 @@ def log_run(
     now = time.time_ns() // 1_000_000
     given = [Param(key, str(value)[:_VALUE]) for key, value in params.items()]
     measured = [Metric(key, float(value), now, 0) for key, value in metrics.items()]
-    told = [RunTag(key, value[:_VALUE]) for key, value in (tags or {}).items()]
+    told = [RunTag(key, value[:_VALUE]) for key, value in tags.items()]
     for start in range(0, max(len(given), len(measured), len(told)), _BATCH):
         part = slice(start, start + _BATCH)
         client.log_batch(run_id, measured[part], given[part], told[part])
-    for file, text in (texts or {}).items():
+    for file, text in texts.items():
         client.log_text(run_id, text, file)
     for path in files:
         client.log_artifact(run_id, str(path))

@@ -101,9 +101,11 @@ def monitor(train: Logs, now: Logs, days: float, progress: Callable[[float], Non
 
 def _windows(train: Logs, now: Logs, days: float) -> tuple[pl.DataFrame, pl.DataFrame]:
     newest = cast("datetime | None", now.decisions["decided_at"].max())
-    if newest is None:
-        return now.decisions, train.decisions
-    since = newest - timedelta(days=days)
+    span = timedelta(days=days)
+    if newest is None or now.as_of - newest > span:
+        # Nothing was decided lately: what was before is not what is now.
+        return now.decisions.clear(), train.decisions
+    since = newest - span
     return now.decisions.filter(pl.col("decided_at") > since), train.decisions.filter(pl.col("decided_at") <= since)
 
 

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from offline.feature_store.logs import Logs
     from offline.reports.monitor import Check, Monitored
 
+_MOST_DAYS = 366
+
 
 def monitor(
     logs: Annotated[
@@ -40,8 +42,8 @@ def monitor(
 
     Exit codes: 0 fine, 1 cannot tell (too little data), 2 asked for wrongly, 3 alarm.
     """
-    if not days > 0:
-        raise BadInput("--days must be more than 0")
+    if not 0 < days <= _MOST_DAYS:
+        raise BadInput(f"--days must be more than 0 and at most {_MOST_DAYS}")
     lab.required()
     from rich.console import Console
     from rich.progress import Progress

@@ -14,6 +14,7 @@ import pytest
 from ulid import ULID
 
 from offline.cli import main
+from offline.command import BadInput
 from offline.experiments.evaluation import evaluate
 from offline.experiments.trials import Candidacy, find
 from offline.feature_store.logs import Logs
@@ -124,13 +125,53 @@ def test_decisions_are_left_out_by_time_and_never_by_what_became_of_them(rows: l
     changed[-3] |= {"deferred": True, "wait_ends_at": None, "reward": None, "reward_source": None, "reacted_at": None}
     changed[-4] |= {"degraded": True}
     changed[-5] |= {"reward": 0.0, "reward_source": "default", "reacted_at": None}
+    # Had nobody reacted, nobody would know that it was shown.
+    changed[-6] |= {"deferred": True, "wait_began_at": changed[-6]["reacted_at"]}
+    changed[-7] |= {"deferred": True, "wait_began_at": changed[-7]["reacted_at"] - timedelta(seconds=1)}
     found = find(Logs.read(write(tmp_path / "logs", changed)), Candidacy(IGW), Candidacy(EGREEDY), watched)
-    assert found.frame["decision_id"].to_list() == [row["decision_id"] for row in rows[:-3]]
-    assert found.left_out == {"reward wait not over": 2, "deferred and never activated": 1}
+    kept = [*rows[:-6], *rows[-5:-3]]
+    assert found.frame["decision_id"].to_list() == [row["decision_id"] for row in kept]
+    assert found.left_out == {
+        "reward wait not over": 2,
+        "deferred and never activated": 1,
+        "deferred and shown by the word of their reaction alone": 1,
+    }
     assert found.degraded == 1
     # A default reward is known when the wait is over, a reaction's at once.
     assert found.trials.known_at[-2] - found.trials.decided_at[-2] == 24 * 3600 * 1_000_000
     assert found.trials.known_at[-1] - found.trials.decided_at[-1] < 24 * 3600 * 1_000_000
+
+
+def test_a_distribution_that_is_to_be_as_logged_is_never_recomputed(rows: list[Row], tmp_path: Path) -> None:
+    """In the last five decisions, as an experiment would have it, the policy compared with had no part."""
+    changed = [dict(row) for row in rows]
+    for row in changed[-5:]:
+        row["policy"] = IGW.name
+        row["evaluations"] = [one | {"role": "active"} for one in row["evaluations"] if one["policy"] == IGW.name]
+    read = Logs.read(write(tmp_path / "logs", changed))
+    found = find(read, Candidacy(IGW, "shadow"), Candidacy(EGREEDY, "shadow"), watched)
+    assert found.left_out == {"without egreedy-v2's distribution": 5}
+    logged = [dict(zip(("igw", "greedy"), row["evaluations"][::-1], strict=True)) for row in rows[:-5]]
+    assert found.trials.against.tolist() == [p for one in logged for p in one["greedy"]["propensity"]]
+    with pytest.raises(BadInput, match="distributions of both"):
+        find(read, Candidacy(IGW, "shadow"), Candidacy(POLICIES["lints"], "shadow"), watched)
+
+
+def test_where_a_policy_would_show_what_could_not_be_drawn_nothing_is_said(tmp_path: Path, tips: Tips) -> None:
+    lonely = lived(people=5, each=10, active="linucb", shadows=("igw-ucb",))
+    # Where tips are alike in all respects, it does draw among them.
+    rows = [row for row in lonely if max(row["evaluations"][0]["propensity"]) == 1]
+    folder = write(tmp_path / "never-explores", rows)
+    _, err = tips("evaluate", "--policy", "igw-ucb", "--logs", folder, code=2)
+    assert "linucb gave no probability to tips that igw-ucb or linucb would show" in err
+    mixed = [*rows, *lived(people=5, each=20)[50:]]
+    found = find(Logs.read(write(tmp_path / "mixed", mixed)), Candidacy(IGW), Candidacy(EGREEDY, "shadow"), watched)
+    assert len(found.trials) == 50
+    mixed_out = evaluate(
+        Logs.read(write(tmp_path / "again", mixed)), Candidacy(IGW), Candidacy(EGREEDY), watched=watched
+    ).as_json()
+    assert mixed_out["logs"]["used"] == 50
+    assert any("could not be shown" in note for note in mixed_out["notes"])
 
 
 def test_decisions_without_the_shadow_are_left_out_and_counted(rows: list[Row], tmp_path: Path) -> None:
@@ -198,11 +239,26 @@ def prior_of(at: datetime, path: Path) -> Path:
     return path
 
 
+def test_an_experiment_is_checked_on_all_decisions_and_not_on_those_judged(tmp_path: Path) -> None:
+    """In one arm the judged policy is no shadow: that says nothing of how people were assigned."""
+    changed = lived(people=60, each=2, experiments={"tone": "ab"})
+    for row in changed:
+        if row["experiments"] == [("tone", "b")]:
+            row["evaluations"] = row["evaluations"][:1]
+    read = Logs.read(write(tmp_path / "logs", changed))
+    options: dict[str, Any] = {"watched": watched, "shares": {"tone": {"a": 0.5, "b": 0.5}}}
+    (ratio,) = evaluate(read, Candidacy(IGW, "shadow"), Candidacy(EGREEDY), **options).sample_ratios
+    assert sum(ratio.people.values()) == 60
+    assert ratio.p_value is not None
+    assert ratio.p_value > 0.001
+
+
 def test_a_prior_is_judged_on_what_came_after_its_training_alone(logs: Path, rows: list[Row], tips: Tips) -> None:
     file = prior_of(rows[100]["decided_at"], Path("prior.bin"))
     out, _ = tips("evaluate", "--policy", "igw-ucb", "--logs", logs, "--prior", file)
-    assert "200 of 300 decisions" in out
-    assert "left out: 100 decisions, before what is judged" in out
+    # The decision at the very time of its training is the last that may have taught it.
+    assert "199 of 300 decisions" in out
+    assert "left out: 101 decisions, before what is judged" in out
     late = prior_of(rows[-1]["decided_at"] + timedelta(days=1), Path("late.bin"))
     _, err = tips("evaluate", "--policy", "igw-ucb", "--logs", logs, "--prior", late, code=2)
     assert "no decision in it can be judged" in err

@@ -66,6 +66,15 @@ def test_without_drift_the_index_passes_its_limit_as_rarely_as_is_said(panel: bo
     assert np.mean([one.psi for one in found]) >= 0.5 * np.mean([one.expected for one in found])
 
 
+def test_a_service_that_decides_no_more_is_not_fine(tmp_path: Path) -> None:
+    rows = made_decisions(5, days=DAYS)
+    newest = max(row["decided_at"] for row in rows)
+    assert looked_at(tmp_path / "a", rows, exported_at=newest + timedelta(days=6)).exit_code() == FINE
+    silent = looked_at(tmp_path / "b", rows, exported_at=newest + timedelta(days=8))
+    assert silent.exit_code() == CANNOT_TELL
+    assert silent.now.decisions == 0
+
+
 def test_the_index_is_its_formula() -> None:
     def of(counts: dict[str, int]) -> pl.DataFrame:
         values = [name for name, count in counts.items() for _ in range(count)]
@@ -150,7 +159,7 @@ def test_a_feature_that_goes_missing_is_found(tmp_path: Path) -> None:
 
 def test_stale_profiles_are_found_and_idle_people_are_none(tmp_path: Path) -> None:
     rows = made_decisions(8)
-    idle = looked_at(tmp_path / "idle", rows, exported_at=max(row["decided_at"] for row in rows) + 20 * WAIT)
+    idle = looked_at(tmp_path / "idle", rows, exported_at=max(row["decided_at"] for row in rows) + 6 * WAIT)
     stale = looked_at(tmp_path / "stale", rows, profiles=made_profiles(rows, lag=-3 * WAIT))
 
     of_idle = {one.feature: one for one in idle.profile}["completion_rate_30d"]
@@ -276,6 +285,7 @@ def test_what_was_found_is_kept_for_programs_people_and_mlflow(
         (("--logs", "x", "--now", "y"), "--logs"),
         (("--train", "x"), "--train and --now"),
         (("--logs", "x", "--days", "0"), "--days"),
+        (("--logs", "x", "--days", "1e300"), "--days"),
         (("--logs", "x", "--fail-on", "weather"), "--fail-on"),
         (("--logs", "nowhere"), "no export"),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from html import unescape
 from html.parser import HTMLParser
 
 import pytest
@@ -124,3 +125,15 @@ def test_lines_differ_in_the_houses_colours() -> None:
 
     assert lines == list(COLOURS)
     assert fig.get_size_inches().tolist() == [7, 3.2]
+
+
+@pytest.mark.parametrize("name", [r"$\frac{$", "$a$b_{", "<script>alert(1)</script>", "\u6f22\u5b57"])
+def test_names_from_anywhere_stand_in_a_figure_as_they_are(name: str) -> None:
+    fig, axes = plot()
+    axes.plot([0, 1], [0, 1], label=name)
+    axes.set_xticks([0, 1], [name, "other"])
+    axes.legend()
+    html = figure(fig, name, name).html
+    assert "<script" not in html
+    written = [unescape(found) for found in re.findall(r"<text[^>]*>([^<]*)</text>", html)]
+    assert written.count(name) == 2

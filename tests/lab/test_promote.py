@@ -1,142 +1,149 @@
-"""`tips promote` on evidence: a shadow that is better comes to answer, and nothing else does; the trail says why."""
+"""`tips promote` with its evidence: logs, a simulation, a card; what it refuses, what it writes down."""
 
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Callable, Mapping
-from datetime import UTC, datetime, timedelta
+import shutil
+from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
-from offline.experiments import evidence
+from offline.cli import main
+from offline.experiments import evidence, gate
+from offline.feature_store.schema import MANIFEST
 from tests.conftest import LocalTable
-from tests.lab.made_logs import Row, made_decisions, write_export
-from tests.test_cli import Tips, stored
-from tips.state.configuration import history
+from tests.lab.lived_logs import lived, write
+from tips.bandit.registry import POLICIES
+from tips.settings import Settings
+from tips.state.configuration import history, read_configuration
+from tips.state.keys import CONFIGURATION
 from tips.state.table import Table
 
-ACTIVE, CHALLENGER = "igw-ucb", "lints"
-SMALL = ("--margin", "0.05", "--min-shadow", "500", "--min-effective-sample", "100")
-
-
-@pytest.fixture
-def tips(table: LocalTable, capsys: pytest.CaptureFixture[str]) -> Tips:
-    return Tips(table, capsys)
-
-
-@pytest.fixture(autouse=True)
-def complete_card(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evidence, "card_is_complete", lambda policy: [])
-
-
-def shadowed(best: float, name: str = CHALLENGER, version: str = "1") -> Callable[[Row, float], Mapping[str, Any]]:
-    """Return what gives every decision a shadow that shows the best candidate with that probability."""
-
-    def change(row: Row, day: float) -> Mapping[str, Any]:
-        (active,) = row["evaluations"]
-        k = len(active["score"])
-        propensity = np.full(k, (1 - best) / (k - 1))
-        propensity[int(np.argmax(active["mean"]))] = best
-        shadow = {**active, "policy": name, "policy_version": version, "role": "shadow"}
-        return {"evaluations": [active, {**shadow, "propensity": propensity.tolist()}]}
-
-    return change
+AFTER, BEFORE = "igw-ucb", "egreedy-v2"
+LOW = ("--min-shadow", "100", "--min-effective-sample", "5", "--margin", "1")
+Tips = Callable[..., tuple[str, str]]
 
 
 @pytest.fixture(scope="module")
-def better(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return exported(tmp_path_factory.mktemp("better") / "logs", shadowed(0.85))
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write(tmp_path_factory.mktemp("gate") / "logs", lived(people=20, each=60))
 
 
-def exported(folder: Path, change: Callable[[Row, float], Mapping[str, Any]], age_days: float = 0.0) -> Path:
-    at = datetime.now(UTC) - timedelta(days=age_days)
-    return write_export(folder, made_decisions(7, people=40, days=28, change=change), exported_at=at)
+@pytest.fixture
+def logs(exported: Path) -> Path:
+    manifest = exported / MANIFEST
+    now = datetime.now(UTC).isoformat()
+    said = json.loads(manifest.read_text()) | {"as_of": now, "exported_at": now}
+    manifest.write_text(json.dumps(said))
+    return exported
 
 
-def simulated(folder: Path, low: float = -0.01, **said: Any) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    difference = {"policy": CHALLENGER, "against": ACTIVE, "mean": 0.02, "low": low, "high": 0.05}
-    summary = {
-        "seeds": [0, 1, 2],
-        "policy_versions": {CHALLENGER: "1", ACTIVE: "1"},
-        "differences": [difference],
-        **said,
-    }
-    (folder / "summary.json").write_text(json.dumps(summary))
+@pytest.fixture
+def simulated(tmp_path: Path) -> Path:
+    folder = tmp_path / "simulated"
+    folder.mkdir()
+    summary(folder)
     return folder
 
 
-def judged(tips: Tips, logs: Path, simulation: Path, *options: str) -> tuple[int, str]:
-    code, out, err = tips.run(
-        "promote", CHALLENGER, "--logs", str(logs), "--simulation", str(simulation), *SMALL, *options
-    )
-    assert "Traceback" not in err
-    return code, out + err
+def summary(folder: Path, **changed: Any) -> None:
+    said = {
+        "seeds": [0, 1, 2],
+        "policy_versions": {name: POLICIES[name].version for name in (AFTER, BEFORE)},
+        "differences": [{"policy": AFTER, "against": BEFORE, "mean": 0.0, "low": -0.01, "high": 0.01}],
+        "users": 10,
+    }
+    (folder / "summary.json").write_text(json.dumps(said | changed))
 
 
-def test_a_better_shadow_comes_to_answer_and_the_trail_names_the_data(
-    tips: Tips, client: Table, better: Path, tmp_path: Path
+@pytest.fixture
+def client(table: LocalTable) -> Table:
+    return Table(Settings(table_name=table.name, dynamodb_endpoint=table.endpoint), 5000.0)
+
+
+@pytest.fixture
+def tips(table: LocalTable, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Tips:
+    monkeypatch.setenv("ACTIVE_POLICY", BEFORE)
+    monkeypatch.setattr(evidence, "card_is_complete", lambda policy: [])
+
+    def run(*arguments: str | Path, code: int = 0) -> tuple[str, str]:
+        got = main([*map(str, arguments), "--table", table.name, "--endpoint", table.endpoint])
+        out, err = capsys.readouterr()
+        assert got == code, err or out
+        return out, err
+
+    return run
+
+
+def active(client: Table) -> str | None:
+    return read_configuration(client.get(*CONFIGURATION)).configuration.active_policy
+
+
+def test_what_was_asked_for_is_in_the_trail(tips: Tips, client: Table, logs: Path, simulated: Path) -> None:
+    out, _ = tips("promote", AFTER, "--logs", logs, "--simulation", simulated, code=1)
+    assert f"{AFTER} is not promoted; {BEFORE} goes on answering" in out
+    assert active(client) is None
+    tips("promote", AFTER, "--logs", logs, "--simulation", simulated, *LOW)
+    assert active(client) == AFTER
+    (entry,) = history(client, 1)
+    asked = "margin 1, shadow 100, effective sample 5"
+    assert entry.command == f"promote {AFTER} (met: all; data {'0' * 12}, {asked})"
+
+
+def test_who_came_to_answer_meanwhile_was_not_judged_against(
+    tips: Tips, client: Table, logs: Path, simulated: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    code, said = judged(tips, better, simulated(tmp_path / "s"), "--by", "ann", "--reason", "better")
-    assert code == 0, said
-    assert len(re.findall(r"^met ", said, re.MULTILINE)) == 6
-    assert stored(client).active_policy == CHALLENGER
-    assert stored(client).shadows == [ACTIVE]
-    (entry,) = history(client, 5)
-    assert entry.command == f"promote {CHALLENGER} (met: all; data {'0' * 12})"
+    gathered = evidence.gathered
+
+    def meanwhile(*arguments: Any, **options: Any) -> gate.Evidence:
+        tips("config", "set", "active_policy=lints", "--force", "--reason", "an outage")
+        return gathered(*arguments, **options)
+
+    monkeypatch.setattr(evidence, "gathered", meanwhile)
+    _, err = tips("promote", AFTER, "--logs", logs, "--simulation", simulated, *LOW, code=2)
+    assert f"lints has come to answer meanwhile, and {AFTER} was judged against {BEFORE}" in err
+    assert active(client) == "lints"
 
 
-def test_a_worse_shadow_is_refused_and_nothing_changes(tips: Tips, client: Table, tmp_path: Path) -> None:
-    logs = exported(tmp_path / "logs", shadowed(0.05))
-    code, said = judged(tips, logs, simulated(tmp_path / "s"))
-    assert code == 1
-    assert re.search(r"^NOT MET +not-worse", said, re.MULTILINE)
-    assert f"{CHALLENGER} is not promoted; {ACTIVE} goes on answering" in said
-    assert history(client, 5) == []
+def test_the_log_of_another_table_is_no_evidence(
+    tips: Tips, client: Table, logs: Path, simulated: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(logs, other)
+    manifest = other / MANIFEST
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"source": "table staging"}))
+    _, err = tips("promote", AFTER, "--logs", other, "--simulation", simulated, *LOW, code=2)
+    assert f"is of table staging, and what is to change is the table {client.name}" in err
+
+
+def test_one_seed_is_no_evidence_and_no_fault(tips: Tips, logs: Path, simulated: Path) -> None:
+    one = {"policy": AFTER, "against": BEFORE, "mean": 0.0, "low": None, "high": None}
+    summary(simulated, seeds=[0], differences=[one])
+    out, _ = tips("promote", AFTER, "--logs", logs, "--simulation", simulated, *LOW, code=1)
+    assert "has no interval for the difference" in out
 
 
 @pytest.mark.parametrize(
-    ("unmet", "change", "age_days", "simulation"),
-    [
-        ("shadow", shadowed(0.85, name="squarecb"), 0.0, {}),
-        ("shadow", shadowed(0.85, version="0"), 0.0, {}),
-        ("recent", shadowed(0.85), 15.0, {}),
-        ("simulation", shadowed(0.85), 0.0, {"low": -0.3}),
-        ("simulation", shadowed(0.85), 0.0, {"seeds": [1]}),
-        ("simulation", shadowed(0.85), 0.0, {"differences": []}),
-    ],
+    "changed",
+    [{"differences": [{"policy": AFTER}]}, {"seeds": 3}, {"policy_versions": None}, {"differences": {"low": 1}}],
 )
-def test_what_is_missing_refuses(
-    tips: Tips,
-    client: Table,
-    tmp_path: Path,
-    unmet: str,
-    change: Callable[[Row, float], Mapping[str, Any]],
-    age_days: float,
-    simulation: dict[str, Any],
-) -> None:
-    logs = exported(tmp_path / "logs", change, age_days)
-    code, said = judged(tips, logs, simulated(tmp_path / "s", **simulation))
-    assert code == 1
-    assert re.search(rf"^NOT MET +{unmet} ", said, re.MULTILINE), said
-    assert history(client, 5) == []
+def test_what_no_simulation_wrote_is_named(tips: Tips, logs: Path, simulated: Path, changed: dict[str, Any]) -> None:
+    summary(simulated, **changed)
+    _, err = tips("promote", AFTER, "--logs", logs, "--simulation", simulated, code=2)
+    assert "summary.json is not what" in err
+    assert next(iter(changed)) in err
+    (simulated / "summary.json").write_bytes(b"{")
+    assert "--simulation" in tips("promote", AFTER, "--logs", logs, "--simulation", simulated, code=2)[1]
+    (simulated / "summary.json").unlink()
+    assert "cannot be read" in tips("promote", AFTER, "--logs", logs, "--simulation", simulated, code=2)[1]
 
 
-def test_what_is_forced_against_the_evidence_says_what_was_unmet(tips: Tips, client: Table, tmp_path: Path) -> None:
-    logs = exported(tmp_path / "logs", shadowed(0.05))
-    code, said = judged(tips, logs, simulated(tmp_path / "s", low=-0.5), "--force", "--reason", "an outage")
-    assert code == 0, said
-    (entry,) = history(client, 5)
-    assert entry.command == f"promote {CHALLENGER} --force (unmet: not-worse, simulation; data {'0' * 12})"
-    assert entry.reason == "an outage"
-
-
-def test_folders_that_hold_no_evidence_are_named(tips: Tips, better: Path, tmp_path: Path) -> None:
-    assert "--logs" in judged(tips, tmp_path, simulated(tmp_path / "s"))[1]
-    assert "--simulation" in judged(tips, better, tmp_path / "nowhere")[1]
-    (tmp_path / "summary.json").write_text("[]")
-    assert "--simulation" in judged(tips, better, tmp_path)[1]
+def test_a_damaged_export_is_named(tips: Tips, logs: Path, simulated: Path, tmp_path: Path) -> None:
+    damaged = write(tmp_path / "damaged", lived(people=2, each=2))
+    (file,) = damaged.glob("decisions/*/*.parquet")
+    file.write_bytes(file.read_bytes()[:100])
+    _, err = tips("promote", AFTER, "--logs", damaged, "--simulation", simulated, code=2)
+    assert "--logs: decisions in" in err

@@ -15,6 +15,7 @@ import pytest
 
 from offline import prior_store
 from offline.cli import main
+from offline.command import BadInput
 from offline.pipelines.config import TrainingConfig
 from offline.pipelines.train import train
 from offline.registry import publish_command
@@ -161,6 +162,19 @@ def test_a_store_that_cannot_be_used_is_told(
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     assert main(["models", "list", "--tracking", place]) == 2
     assert "--tracking: the store" in capsys.readouterr().err
+
+
+def test_a_store_that_fails_on_the_way_is_told(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mlflow.exceptions import MlflowException
+
+    client = tracking(uri)
+
+    def full(*arguments: Any, **options: Any) -> None:
+        raise MlflowException("the disk is full")
+
+    monkeypatch.setattr(client, "log_batch", full)
+    with pytest.raises(BadInput, match=r"--tracking: .*did not keep the run: the disk is full"):
+        log_run(client, "evaluations", "x", params={"a": 1}, metrics={})
 
 
 def test_the_store_is_named_by_option_environment_or_default(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -327,6 +341,7 @@ def with_provenance(model: Model, **changes: Any) -> Model:
         (lambda m: replace(m, parameters={"alpha": 100.0}), "alpha must be a number from 0 to 10, not 100.0"),
         (lambda m: replace(m, parameters={"beta": 1.0}), "igw-ucb has no parameter 'beta'"),
         (lambda m: replace(m, metrics={}), "it has no metrics"),
+        (lambda m: replace(m, metrics={"people": 20.0, "observations": 900.0}), "it has no metrics"),
         (lambda m: with_provenance(m, erased="as exported"), "without asking the table who had been erased"),
     ],
 )

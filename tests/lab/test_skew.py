@@ -106,6 +106,8 @@ def test_vectors_of_schemas_that_are_gone_are_counted_and_no_difference(
     told = tips("skew", "--logs", str(logs))
     assert "vectors compared         2" in told
     assert f"schema {EGREEDY_V2.hash}  2 vectors" in told
+    use(monkeypatch, [])
+    assert "nothing could be compared" in tips("skew", "--logs", str(logs), code=1)
 
 
 def test_decisions_of_the_real_handler_show_no_skew(

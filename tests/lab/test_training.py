@@ -18,6 +18,7 @@ from offline.pipelines.replay import replay
 from offline.pipelines.train import train
 from tests.lab.exports import exported
 from tests.lab.learning_people import World
+from tests.lab.lived_logs import lived, write
 from tips.bandit.registry import POLICIES
 from tips.features.crossed_v3 import CROSSED_V3
 from tips.features.vectors import Schema
@@ -211,3 +212,14 @@ def test_comments_and_order_do_not_change_a_configurations_hash(tmp_path: Path) 
     file.write_text("# other words\n[tuning]\nconfidence = 0.95\n[model]\nmin_explore = 0.02\npolicy = 'igw-ucb'\n")
     assert TrainingConfig.read(file).hash == UNTUNED.hash
     assert CONFIG.hash != UNTUNED.hash
+
+
+def test_nothing_is_judged_by_a_policy_that_never_explores_or_by_reactions_alone(tmp_path: Path) -> None:
+    rows = lived(people=4, each=5, active="linucb", shadows=("igw-ucb",))
+    known = [row for row in rows if min(row["evaluations"][0]["propensity"]) > 0]
+    explored = lived(people=4, each=20)[20:]
+    explored[3] |= {"deferred": True, "wait_began_at": explored[3]["reacted_at"]}
+    logs = Logs.read(write(tmp_path / "logs", [*rows, *explored]))
+    found = replay(logs.decisions, CROSSED_V3, dict.fromkeys(people.everybody(logs)), people.as_of_us(logs))
+    judged = {one.decision.decision_id for one in found}
+    assert judged == {row["decision_id"] for row in (*known, *explored)} - {explored[3]["decision_id"]}

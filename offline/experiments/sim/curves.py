@@ -46,28 +46,25 @@ def _banded(x: Sequence[float], by_seed: Sequence[Sequence[float]]) -> Curve:
 
 
 def regret_curve(runs: Sequence[pl.DataFrame]) -> Curve:
-    """Return a person's regret up to and with the round at so many reactions: the mean of those who got so far.
+    """Return a person's regret up to and with the round at so many reactions.
 
-    runs: one persona's rounds under one policy, one frame per seed.
+    It is summed up over what is added from one reaction to the next, the mean of those who get so far: who ends early
+    takes nothing away. runs: one persona's rounds under one policy, one frame per seed.
     """
     longest = _longest(runs)
 
     def of_seed(rounds: pl.DataFrame) -> list[float]:
-        people = []
+        people: list[NDArray[np.float64]] = []
         for user in rounds.partition_by("user", maintain_order=True):
             regret = np.cumsum(user["oracle"].to_numpy() - user["value"].to_numpy())
             had = user["reactions"].to_numpy()
             # The last round at r reactions; who skipped r, as two came at once, is counted by the round before.
             last = np.searchsorted(had, np.arange(min(longest, int(had[-1])) + 1), side="right") - 1
-            people.append([float(regret[place]) for place in np.maximum(last, 0)])
-        return [_mean_of_those(people, r) for r in range(longest + 1)]
+            people.append(np.diff(regret[np.maximum(last, 0)], prepend=0.0))
+        added = [[one[r] for one in people if r < len(one)] for r in range(longest + 1)]
+        return np.cumsum([float(np.mean(those)) if those else 0.0 for those in added]).tolist()
 
     return _banded(range(longest + 1), [of_seed(rounds) for rounds in runs])
-
-
-def _mean_of_those(people: Sequence[Sequence[float]], place: int) -> float:
-    there = [one[place] for one in people if place < len(one)]
-    return float(np.mean(there)) if there else float(np.mean([one[-1] for one in people]))
 
 
 def reward_curve(runs: Sequence[pl.DataFrame], of: str = "value") -> Curve:

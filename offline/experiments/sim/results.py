@@ -115,7 +115,10 @@ def _everywhere(runs: Sequence[Run], persona: str) -> bool:
 
 
 def _differences(by_policy: Mapping[str, Sequence[Run]]) -> list[dict[str, Any]]:
-    """Return each policy's mean reward less that of the first, seed by seed: the people are the same."""
+    """Return each policy's mean reward less that of the first, seed by seed: the people are the same.
+
+    seeds: those in which both runs ended well.
+    """
     first, *others = by_policy
     base = {run.spec.seed: measures(run.rounds)["reward"] for run in by_policy[first]}
     found = []
@@ -123,7 +126,7 @@ def _differences(by_policy: Mapping[str, Sequence[Run]]) -> list[dict[str, Any]]
         pairs = [(measures(run.rounds)["reward"], base.get(run.spec.seed)) for run in by_policy[name]]
         apart = [own - other for own, other in pairs if other is not None]
         if apart:
-            found.append({"policy": name, "against": first, **interval(apart)})
+            found.append({"policy": name, "against": first, "seeds": len(apart), **interval(apart)})
     return found
 
 

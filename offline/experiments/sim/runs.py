@@ -46,7 +46,8 @@ def run_all(
     )
     processes: list[subprocess.Popen[str]] = []
     with ExitStack() as open_:
-        progress = open_.enter_context(Progress(*columns, console=Console(stderr=True), disable=quiet))
+        console = Console(stderr=True)
+        progress = open_.enter_context(Progress(*columns, console=console, disable=quiet or not console.is_terminal))
         threads = open_.enter_context(ThreadPoolExecutor(at_once))
 
         def carried_out(spec: Spec) -> Failure | None:
@@ -58,6 +59,9 @@ def run_all(
             failure = _carry_out(spec, told, processes, environment or os.environ)
             progress.update(task, doing="done" if failure is None else f"failed ({failure.code})")
             progress.stop_task(task)
+            if not (quiet or console.is_terminal):
+                ended = "done" if failure is None else f"failed with exit code {failure.code}"
+                console.print(f"{spec.policy} seed {spec.seed}: {ended}", highlight=False)
             return failure
 
         try:

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from offline.command import BadInput
-from offline.experiments.estimators import Rounds, averages, estimates
+from offline.experiments.diagnostics import effective_sample_size
+from offline.experiments.estimators import Rounds, averages, doubly_robust_terms, estimates
 from offline.pipelines import people
-from offline.pipelines.intervals import Estimate, difference_over_people, doubly_robust_terms, mean_over_people
+from offline.pipelines.intervals import Estimate, difference_over_people, mean_over_people
 from offline.pipelines.replay import Seen, replay
 from offline.registry.cards.card import identity
 from offline.registry.cards.history import history_of
@@ -148,13 +149,9 @@ def _metrics(rounds: Rounds, exploration: NDArray[np.float64], persons: NDArray[
         "reward_dr": _told(mean_over_people(doubly_robust_terms(rounds), persons, _LEVEL)),
         "reward_snips": _told(Estimate(value, value + snips.low - snips.value, value + snips.high - snips.value)),
         "exploration": _told(mean_over_people(exploration, persons, _LEVEL)),
-        "effective_sample": _rounded(_effective_sample(rounds.weight)),
+        "effective_sample": _rounded(effective_sample_size(rounds.weight)),
         "mean_weight": _told(mean_over_people(rounds.weight, persons, _LEVEL)),
     }
-
-
-def _effective_sample(weight: NDArray[np.float64]) -> float:
-    return float(weight.sum() ** 2 / np.square(weight).sum()) if weight.any() else 0.0
 
 
 def _task_counts(frame: Any) -> dict[str, int | None]:
@@ -206,7 +203,7 @@ def _judged_slices(
             "reward_difference": difference_over_people(reward, inside, persons, level),
             "exploration_difference": difference_over_people(exploration, inside, persons, level),
         }
-        verdict, because = _verdict(measured, _effective_sample(rounds.weight[inside]))
+        verdict, because = _verdict(measured, effective_sample_size(rounds.weight[inside]))
         found.append(
             {**row, **{key: _told(one) for key, one in measured.items()}, "verdict": verdict, "because": because}
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -33,7 +32,7 @@ def tuned(policy: Policy, parameters: Mapping[str, float]) -> Policy:
             known = ", ".join(bounds) or "none"
             raise ValueError(f"{policy.name} has no parameter {name!r} that can be set; there are {known}")
         low, high = bounds[name]
-        if not (_is_number(value) and math.isfinite(value) and low <= value <= high):
+        if not (_is_number(value) and low <= value <= high):
             raise ValueError(f"{policy.name}: {name} must be a number from {low:g} to {high:g}, not {value!r}")
     changes: dict[str, Any] = {name: float(value) for name, value in parameters.items()}
     return replace(policy, **changes)

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from tips.state.table import Item
 
 _PAUSE_SEC = 1.0
+_LARGEST_MEAN = 1e6
+"""Of a weight. Rewards lie in -1..1, and the square of what is far larger overflows."""
 _NO_CHANGE = {"S": ""}
 _NO_POLICIES: Mapping[str, Policy] = MappingProxyType({})
 
@@ -101,10 +103,12 @@ class SharedKnowledge:
             prior = priors.read_prior(item).capped(self._max_strength).for_schema(schema.names)
             policies = self._policies_of(schema, priors.read_model(item))
             if prior is not None:
+                if abs(prior.mean).max() > _LARGEST_MEAN:
+                    raise ValueError("means of which no posterior can be made")
                 _ = prior.shift, prior.energy, prior.log_determinant  # computed now, and not at the next request
             self._take(schema, prior, policies)
             self._taken[schema] = written
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
             _damaged("model")
 
     def _policies_of(self, schema: Schema, model: PublishedModel | None) -> dict[str, Policy]:
