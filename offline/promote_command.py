@@ -154,6 +154,7 @@ class _Difference(BaseModel):
     against: str
     low: float | None
     high: float | None
+    seeds: int
 
 
 class _Summary(BaseModel):

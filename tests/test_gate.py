@@ -29,7 +29,7 @@ def simulation(low: float | None = -0.04, high: float | None = 0.1, **said: Any)
     return {
         "seeds": [0, 1, 2],
         "policy_versions": {"lints": "1", "igw-ucb": "1"},
-        "differences": [{"policy": "lints", "against": "igw-ucb", "mean": 0.03, "low": low, "high": high}],
+        "differences": [{"policy": "lints", "against": "igw-ucb", "seeds": 3, "mean": 0.03, "low": low, "high": high}],
         **said,
     }
 
@@ -79,6 +79,7 @@ def test_all_conditions_are_met_at_their_thresholds() -> None:
             {"evaluation": evaluation(overlap={"effective_sample_size": 500.0, "propensity_p_value": 1e-6})},
         ),
         ("simulation", {"simulation": simulation(seeds=[1, 1, 1])}),
+        ("simulation", {"simulation": simulation(differences=[{**simulation()["differences"][0], "seeds": 2}])}),
         ("simulation", {"simulation": simulation(low=None, high=None)}),
         ("simulation", {"simulation": simulation(policy_versions={"lints": "2", "igw-ucb": "1"})}),
         ("simulation", {"simulation": simulation(policy_versions={"lints": "1", "igw-ucb": "0"})}),
@@ -97,6 +98,6 @@ def test_without_any_evidence_nothing_is_taken_for_granted() -> None:
 
 
 def test_a_difference_is_read_from_either_side() -> None:
-    assert difference_between(simulation(-0.04, 0.1), "lints", "igw-ucb") == (-0.04, 0.1)
-    assert difference_between(simulation(-0.04, 0.1), "igw-ucb", "lints") == (-0.1, 0.04)
+    assert difference_between(simulation(-0.04, 0.1), "lints", "igw-ucb") == (-0.04, 0.1, 3)
+    assert difference_between(simulation(-0.04, 0.1), "igw-ucb", "lints") == (-0.1, 0.04, 3)
     assert difference_between(simulation(), "igw-ucb", "squarecb") is None

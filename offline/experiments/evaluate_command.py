@@ -34,7 +34,7 @@ def evaluate(
     policy: Annotated[str, typer.Option("--policy", help="The policy that is judged.")],
     logs: Annotated[Path, typer.Option("--logs", metavar="DIR", help="What `tips export` wrote.")],
     against: Annotated[
-        str | None, typer.Option("--against", metavar="POLICY", help="Compared with; default: the last that decided.")
+        str | None, typer.Option("--against", metavar="POLICY", help="Compared with; default: the active policy.")
     ] = None,
     method: Annotated[
         str,
@@ -59,11 +59,11 @@ def evaluate(
     out: Annotated[Path | None, typer.Option("--out", metavar="FILE.json", help="Write the result here too.")] = None,
     tracking: TrackingOption = None,
 ) -> None:
-    """Estimate what a policy would have brought, and whether it is better than the one that decided."""
+    """Estimate what a policy would have brought, and whether it is better than the active one."""
     lab.required()
     from offline.experiments.evaluation import evaluate as evaluated
     from offline.experiments.report import report
-    from offline.experiments.trials import Candidacy, deciding
+    from offline.experiments.trials import Candidacy, answering
     from offline.feature_store.logs import Logs
 
     settings = settings_of(None, None, None)
@@ -74,7 +74,7 @@ def evaluate(
     read = Logs.read(logs)
     if read.decisions.is_empty():
         raise BadInput(f"--logs: {logs} holds no decisions")
-    other = _policy(against or deciding(read.decisions), "--against", settings)
+    other = _policy(against or answering(read), "--against", settings)
     if judged.name == other.name and prior is None:
         raise BadInput(f"--against: {other.name} cannot be compared with itself; name the policy it is to replace")
     since, population = (0, None) if prior is None else _prior(prior, judged, settings)

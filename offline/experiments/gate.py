@@ -132,7 +132,6 @@ def _simulated(evidence: Evidence, asked: Thresholds) -> Check:
     wanted = f"a difference above -{asked.margin:g} over {asked.seeds} seeds or more is asked for"
     if evidence.simulation is None:
         return Check("simulation", False, f"not simulated; {wanted}")
-    seeds = len(set(evidence.simulation["seeds"]))
     difference = difference_between(evidence.simulation, evidence.policy, evidence.active)
     if difference is None:
         said = f"the simulation has no interval for the difference of {evidence.policy} to {evidence.active}; {wanted}"
@@ -142,23 +141,25 @@ def _simulated(evidence: Evidence, asked: Thresholds) -> Check:
         if simulated != version:
             said = f"version {simulated} of {policy} was simulated, and here is {version}"
             return Check("simulation", False, said)
-    low, high = difference
+    low, high, both = difference
+    seeds = min(both, len(set(evidence.simulation["seeds"])))
     said = f"difference to {evidence.active} {low:+.3f} to {high:+.3f} over {seeds} seeds, {wanted}"
     return Check("simulation", seeds >= asked.seeds and low > -asked.margin, said)
 
 
-def difference_between(simulation: Mapping[str, Any], policy: str, against: str) -> tuple[float, float] | None:
-    """Return the interval of the difference in mean reward, whichever way round the summary has it.
+def difference_between(simulation: Mapping[str, Any], policy: str, against: str) -> tuple[float, float, int] | None:
+    """Return the interval of the difference in mean reward, whichever way round the summary has it, and its seeds.
 
-    None where the two are not compared, and for one seed, of which there is no interval.
+    Seeds are those in which both runs ended well. None where the two are not compared, and for one seed, of which there
+    is no interval.
     """
     for one in simulation["differences"]:
         if one["low"] is None or one["high"] is None:
             continue
         if (one["policy"], one["against"]) == (policy, against):
-            return float(one["low"]), float(one["high"])
+            return float(one["low"]), float(one["high"]), int(one["seeds"])
         if (one["policy"], one["against"]) == (against, policy):
-            return -float(one["high"]), -float(one["low"])
+            return -float(one["high"]), -float(one["low"]), int(one["seeds"])
     return None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -193,8 +194,18 @@ def expectations(found: Found, watched: Watched) -> tuple[Array, Array]:
 
 
 def deciding(frame: pl.DataFrame) -> str:
-    """Return the policy that took the last decision."""
-    return str(frame["policy"][-1])
+    """Return the policy that took most decisions, of several the first by name."""
+    return str(frame["policy"].value_counts().sort(["count", "policy"], descending=[True, False])["policy"][0])
+
+
+def answering(logs: Logs) -> str:
+    """Return the policy that was configured to answer when the table was read, else the one that took most decisions.
+
+    Which one took the last decision is chance: callers name policies, and experiments have arms.
+    """
+    configured = logs.audit.filter(pl.col("kind") == "configuration")["after"]
+    active = json.loads(configured[-1]).get("active_policy") if len(configured) else None
+    return deciding(logs.decisions) if active is None else str(active)
 
 
 def _logged_with(rows: pl.DataFrame, policy: Policy) -> pl.Series:

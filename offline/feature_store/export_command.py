@@ -46,6 +46,8 @@ def export(
     with _progress(source.expected) as progress:
         manifest = written(source, to, settings.default_reward, progress)
     print(_report(manifest, to))
+    if from_ and table is None:
+        print("Whoever was erased since is still in it: --table asks the table who that is.", file=sys.stderr)
 
 
 def _source(settings: Settings, places: list[str], *, ask_live: bool) -> Source:

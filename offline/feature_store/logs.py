@@ -65,6 +65,10 @@ class Logs:
         return self._table("statistics")
 
     @cached_property
+    def people(self) -> pl.DataFrame:
+        return self._table("people")
+
+    @cached_property
     def profiles(self) -> pl.DataFrame:
         return self._table("profiles")
 

@@ -55,6 +55,7 @@ def rows_of(item: Item, as_of: AsOf) -> Iterator[Row]:
             if sk.startswith(keys.DECISION_PREFIX):
                 yield _decision(item, as_of)
             elif sk == keys.LEARNING:
+                yield _person(item, pk.removeprefix(keys.user("")))
                 yield from _statistics(item, pk.removeprefix(keys.user("")))
         elif pk.startswith(keys.generation("")):
             user_id = pk.removeprefix(keys.generation(""))
@@ -180,6 +181,12 @@ def _taught(remembered: RememberedDecision, as_of: AsOf) -> dict[str, Any]:
         "late_at": None if late is None else late.occurred_at,
         "learned_reward": log.learned,
     }
+
+
+def _person(item: Item, user_id: str) -> Row:
+    learning = read_learning(item)
+    values = {"user_id": user_id, "epoch": learning.epoch, "epoch_began_at": learning.epoch_at or None}
+    return Row("people", values)
 
 
 def _statistics(item: Item, user_id: str) -> Iterator[Row]:

@@ -95,6 +95,8 @@ STATISTICS = pa.schema(
     ]
 )
 
+PEOPLE = pa.schema([("user_id", _TEXT), ("epoch", _WHOLE), ("epoch_began_at", _TIME)])
+
 PROFILES = pa.schema(
     [
         ("user_id", _TEXT),
@@ -136,6 +138,7 @@ AUDIT = pa.schema(
 SCHEMAS: dict[str, pa.Schema] = {
     "decisions": DECISIONS,
     "statistics": STATISTICS,
+    "people": PEOPLE,
     "profiles": PROFILES,
     "generations": GENERATIONS,
     "audit": AUDIT,
@@ -143,6 +146,7 @@ SCHEMAS: dict[str, pa.Schema] = {
 SORTED_BY: dict[str, tuple[str, ...]] = {
     "decisions": ("decision_id", "user_id"),
     "statistics": ("user_id", "schema_hash"),
+    "people": ("user_id",),
     "profiles": ("user_id",),
     "generations": ("generation_id", "user_id"),
     "audit": ("at", "kind", "schema"),

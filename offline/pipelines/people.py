@@ -58,23 +58,31 @@ def learned_of(
 
 
 def present_decisions(logs: Logs) -> pl.DataFrame:
-    """Return the decisions less those that a person's reset has made void: of an earlier epoch than the last one seen.
+    """Return the decisions less those that a person's reset has made void: of an earlier epoch than the present one.
 
     One that was taken without knowing the epoch belongs to the one that it falls into by its time.
     """
     frame = logs.decisions
-    known = frame.filter(pl.col("epoch").is_not_null())
-    last = known.group_by("user_id").agg(pl.col("epoch").max().alias("last"))
-    begun = (
-        known.join(last, on="user_id").filter(pl.col("epoch") == pl.col("last"))
-        .group_by("user_id").agg(pl.col("decided_at").min().alias("begun"), pl.col("last").first())
-    )  # fmt: skip
+    logged = (
+        frame.filter(pl.col("epoch").is_not_null())
+        .group_by("user_id", "epoch")
+        .agg(pl.col("decided_at").min().alias("epoch_began_at"))
+    )
+    last = (
+        # The table says when an epoch began; a decision only that it had.
+        pl.concat([logs.people.select(logged.columns), logged])
+        .group_by("user_id", maintain_order=True)
+        .agg(
+            pl.col("epoch").max().alias("last"),
+            pl.col("epoch_began_at").filter(pl.col("epoch") == pl.col("epoch").max()).min().alias("began"),
+        )
+    )
     present = (
         pl.col("last").is_null()
         | (pl.col("epoch") == pl.col("last"))
-        | (pl.col("epoch").is_null() & ((pl.col("last") == 0) | (pl.col("decided_at") >= pl.col("begun"))))
+        | (pl.col("epoch").is_null() & ((pl.col("last") == 0) | (pl.col("decided_at") >= pl.col("began"))))
     )
-    return frame.join(begun, on="user_id", how="left", maintain_order="left").filter(present).drop("last", "begun")
+    return frame.join(last, on="user_id", how="left", maintain_order="left").filter(present).drop("last", "began")
 
 
 def _summed_online(logs: Logs, schema: Schema) -> dict[str, Statistics]:

@@ -9,12 +9,14 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import FuncFormatter, NullFormatter, PercentFormatter
 from numpy.typing import NDArray
 
 from offline.pages import COLOURS, plot
 from offline.reports.means import Mean
 
+_FEWEST_DAYS = 7
+"""Of an axis: a single day would be stretched to years."""
 _MOST_MARKED = 45
 """Days up to which each has a mark of its own."""
 
@@ -92,6 +94,9 @@ def cumulative(values: Mapping[str, NDArray[np.float64]], label: str) -> Figure:
         shares = np.linspace(0, 1, min(len(numbers), 1000) + 1)
         axes.plot(np.quantile(numbers, shares), shares, color=colour, label=name)
     axes.set_xscale("log")
+    # The usual one writes powers as formulas, which pages do not typeset.
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_ylim(0, 1.02)
     axes.yaxis.set_major_formatter(PercentFormatter(1, 0))
     axes.set_xlabel(label)
@@ -104,6 +109,10 @@ def _finish(axes: Axes, label: str, legend: bool, shares: bool) -> None:
     locator = AutoDateLocator(minticks=2, maxticks=7)  # type: ignore[no-untyped-call]
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
+    first, last = axes.dataLim.intervalx
+    if last - first < _FEWEST_DAYS:
+        middle = (first + last) / 2
+        axes.set_xlim(middle - _FEWEST_DAYS / 2, middle + _FEWEST_DAYS / 2)
     axes.set_ylabel(label)
     if shares:
         axes.yaxis.set_major_formatter(PercentFormatter(1, 0))

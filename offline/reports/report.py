@@ -169,12 +169,11 @@ def _over_time(decisions: pl.DataFrame) -> list[Block]:
 def _by_prompt(decisions: pl.DataFrame) -> list[Block]:
     written = decisions.filter(
         pl.col("prompt_version").is_not_null()
-        & pl.col("generation_id").is_not_null()
         & (pl.col("source").fill_null("") != "fallback")
         & pl.col("wait_began_at").is_not_null()
     )
     if written.is_empty():
-        return [text("No tip that was shown names its prompt version and its generation.")]
+        return [text("No tip that was shown names its prompt version.")]
     by_person, rows, drawn = dict(means(written, "reward", ["prompt_version"])), [], []
     for version, frame in sorted(written.partition_by("prompt_version", as_dict=True).items()):
         settled = frame.filter(pl.col("reward").is_not_null())["reward"]
@@ -198,9 +197,10 @@ def _by_prompt(decisions: pl.DataFrame) -> list[Block]:
     blocks = [
         table(columns, rows),
         text(
-            "Counted as `GET /prompts/stats` counts: tips of a model that were shown; settled are those with a "
-            "reaction, or whose wait is over. The interval that is always valid is the one given there and may be "
-            "looked at as often as one likes; the one by person holds for one look."
+            "Counted as `GET /prompts/stats` counts, which leaves out tips that do not name their generation: tips of "
+            "a model that were shown; settled are those with a reaction, or whose wait is over. The interval that is "
+            "always valid is the one given there and may be looked at as often as one likes; the one by person holds "
+            "for one look."
         ),
     ]
     if drawn:

@@ -16,9 +16,10 @@ from ulid import ULID
 from offline.cli import main
 from offline.command import BadInput
 from offline.experiments.evaluation import evaluate
-from offline.experiments.trials import Candidacy, find
+from offline.experiments.trials import Candidacy, answering, find
 from offline.feature_store.logs import Logs
 from tests.lab.lived_logs import Row, lived, write
+from tests.lab.made_logs import START, made_decisions, write_export
 from tips.bandit.prior import Prior
 from tips.bandit.registry import POLICIES
 from tips.state.priors import pack_prior
@@ -113,6 +114,20 @@ def test_a_policy_that_was_no_shadow_is_recomputed(logs: Path, tips: Tips) -> No
     assert "squarecb against egreedy-v2, by its distributions recomputed in time order" in out
     _, err = tips("evaluate", "--policy", "squarecb", "--logs", logs, "--method", "shadow", code=2)
     assert "squarecb was no shadow" in err
+
+
+def test_it_compares_with_the_configured_policy_else_with_the_one_that_decided_most(tmp_path: Path) -> None:
+    rows = made_decisions(1, people=4, days=3)
+    for number, row in enumerate(rows):
+        row["policy"] = "lints" if number == len(rows) - 1 else "squarecb"
+    assert answering(Logs.read(write_export(tmp_path / "silent", rows))) == "squarecb"
+    changes = [
+        {"at": START + timedelta(days=day), "kind": "configuration", "after": json.dumps({"active_policy": name})}
+        for day, name in enumerate(("lints", "igw-ucb"))
+    ]
+    assert answering(Logs.read(write_export(tmp_path / "told", rows, audit=changes))) == "igw-ucb"
+    changes.append({"at": START + timedelta(days=9), "kind": "configuration", "after": '{"active_policy": null}'})
+    assert answering(Logs.read(write_export(tmp_path / "default", rows, audit=changes))) == "squarecb"
 
 
 def test_decisions_are_left_out_by_time_and_never_by_what_became_of_them(rows: list[Row], tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ from tips.state.decision_codec import decision_item
 from tips.state.table import Table
 
 NOW_US = round(NOW.timestamp() * US)
-TABLES = ("decisions", "statistics", "profiles", "generations", "audit")
+TABLES = ("decisions", "statistics", "people", "profiles", "generations", "audit")
 REGION = "eu-west-1"
 
 

@@ -53,7 +53,7 @@ def summary(folder: Path, **changed: Any) -> None:
     said = {
         "seeds": [0, 1, 2],
         "policy_versions": {name: POLICIES[name].version for name in (AFTER, BEFORE)},
-        "differences": [{"policy": AFTER, "against": BEFORE, "mean": 0.0, "low": -0.01, "high": 0.01}],
+        "differences": [{"policy": AFTER, "against": BEFORE, "seeds": 3, "mean": 0.0, "low": -0.01, "high": 0.01}],
         "users": 10,
     }
     (folder / "summary.json").write_text(json.dumps(said | changed))
@@ -120,7 +120,7 @@ def test_the_log_of_another_table_is_no_evidence(
 
 
 def test_one_seed_is_no_evidence_and_no_fault(tips: Tips, logs: Path, simulated: Path) -> None:
-    one = {"policy": AFTER, "against": BEFORE, "mean": 0.0, "low": None, "high": None}
+    one = {"policy": AFTER, "against": BEFORE, "seeds": 1, "mean": 0.0, "low": None, "high": None}
     summary(simulated, seeds=[0], differences=[one])
     out, _ = tips("promote", AFTER, "--logs", logs, "--simulation", simulated, *LOW, code=1)
     assert "has no interval for the difference" in out

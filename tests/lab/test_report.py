@@ -120,14 +120,14 @@ def test_the_report_says_what_the_export_holds(tmp_path: Path) -> None:
     assert cells(section(html, "Latency"), "all")[3] == f"{took:.2f}"
 
 
-def test_prompt_versions_are_counted_as_the_service_counts_them(tmp_path: Path) -> None:
+def test_prompt_versions_are_counted_by_the_tips_of_models_that_were_shown(tmp_path: Path) -> None:
     written = {"prompt_version": "v1", "generation_id": "01K00000000000000000000000", "source": "llm"}
     cases: list[tuple[dict[str, Any], int]] = [
         (written, 3),
         ({**written, "reward": None, "reward_source": None}, 2),
         ({**written, "reward": None, "reward_source": None, "wait_began_at": None, "deferred": True}, 5),
         ({**written, "source": "fallback"}, 5),
-        ({**written, "generation_id": None}, 5),
+        ({**written, "generation_id": None}, 2),
     ]
     wanted = [change for change, times in cases for _ in range(times)]
     rows = [row | {"prompt_version": None} for row in made_decisions(4, people=20, days=4)]
@@ -135,7 +135,7 @@ def test_prompt_versions_are_counted_as_the_service_counts_them(tmp_path: Path) 
 
     row = cells(section(page_of(write_export(tmp_path / "logs", rows)), "Reward by prompt version"), "v1")
 
-    assert row[1:3] == ["5", "3"]
+    assert row[1:3] == ["7", "5"]
 
 
 def test_costs_are_those_of_the_generations(tmp_path: Path) -> None:
@@ -172,6 +172,12 @@ def test_where_there_is_nothing_the_page_says_so(tmp_path: Path) -> None:
         "Nothing was changed",
     ):
         assert said in words(html)
+
+
+def test_no_axis_shows_a_formula_and_one_day_is_no_years(tmp_path: Path) -> None:
+    page = page_of(write_export(tmp_path / "logs", made_decisions(2, people=30, days=1, each_day=4)))
+    assert "mathdefault" not in page
+    assert not re.search(r">20(24|25|27|28)<", page)
 
 
 def test_the_command_writes_one_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,12 +16,15 @@ from offline.pipelines import people
 from offline.pipelines.config import DEFAULT, TrainingConfig
 from offline.pipelines.replay import replay
 from offline.pipelines.train import train
-from tests.lab.exports import exported
-from tests.lab.learning_people import World
+from tests.lab.exports import HOUR_US, exported
+from tests.lab.learning_people import END_US, World
 from tests.lab.lived_logs import lived, write
+from tips.bandit.learning import UserLearning
 from tips.bandit.registry import POLICIES
 from tips.features.crossed_v3 import CROSSED_V3
 from tips.features.vectors import Schema
+from tips.state import keys
+from tips.state.learning import learning_item
 
 CONFIG = TrainingConfig.read(DEFAULT)
 UNTUNED = TrainingConfig.model_validate({"model": {"policy": "igw-ucb"}})
@@ -131,6 +134,23 @@ def test_what_a_reset_made_void_is_left_out(logs: Logs) -> None:
     assert left == ids[10:]
     others = people.present_decisions(reset).filter(~mine)
     assert others["decision_id"].to_list() == logs.decisions.filter(~mine)["decision_id"].to_list()
+
+
+def test_a_reset_after_the_last_decision_counts_as_well(tmp_path: Path) -> None:
+    world = World()
+    items = world.items()
+    asked = next(item for item in items if item["sk"]["S"] == keys.LEARNING)
+    emptied = UserLearning(revision=9, epoch=1, epoch_at=END_US - HOUR_US)
+    key = asked["pk"]["S"], asked["sk"]["S"]
+    items[items.index(asked)] = learning_item(key, emptied)
+    user_id = asked["pk"]["S"].removeprefix(keys.user(""))
+    logs = exported(items, tmp_path / "logs")
+    assert user_id in logs.decisions["user_id"]
+    assert user_id not in people.present_decisions(logs)["user_id"]
+    for config in (CONFIG, from_decisions(CONFIG)):
+        learned = people.learned_of(logs, config.data.source, CROSSED_V3, (), END_US)
+        assert user_id not in learned
+        assert len(learned) == world.people - 1
 
 
 def test_the_default_is_kept_where_nothing_is_clearly_better(logs: Logs) -> None:
