@@ -128,7 +128,7 @@ class Lab:
         self._tips("train", "--logs", str(logs), "--register", "--reason", "from the lab's history")
         self._step("Model cards, on these logs")
         cards = ["cards", "build", "--logs", str(logs), "--evaluation", str(evaluation)]
-        self._tips(*cards, "--to", str(self._folder / "cards"))
+        self._tips(*cards, "--of", "simulated people", "--to", str(self._folder / "cards"))
         self._step(f"Gate: may {_AFTER} answer?")
         newcomer = self._scored("before-the-prior", policy=_AFTER)
         margin = f"{self._size.margin:g}"

@@ -166,7 +166,7 @@ def test_the_same_evidence_gives_the_same_files(built: Path, tmp_path: Path) -> 
 
 
 def test_the_same_logs_give_the_same_evidence(built: Path, logs: Path) -> None:
-    again = evidence_of(Logs.read(logs), ["squarecb"], [], {})["squarecb"]
+    again = evidence_of(Logs.read(logs), ["squarecb"], "people served", [], {})["squarecb"]
     assert again == json.loads(files_of("squarecb", built)[0].read_text())
 
 
@@ -197,7 +197,7 @@ def test_the_policy_that_was_logged_has_its_logged_reward(built: Path) -> None:
 def test_too_few_decisions_make_no_card(tmp_path: Path) -> None:
     World(people=4, decisions=10).export(tmp_path / "logs")
     with pytest.raises(BadInput, match="a card takes 100 decisions of 5 people"):
-        evidence_of(Logs.read(tmp_path / "logs"), ["igw-ucb"], [], {})
+        evidence_of(Logs.read(tmp_path / "logs"), ["igw-ucb"], "people served", [], {})
 
 
 def judged(gap: float, extra_exploration: float = 0.0, people: int = 60) -> dict[str, Any]:

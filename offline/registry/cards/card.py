@@ -86,9 +86,9 @@ def _parameters(policy: Policy, evidence: Mapping[str, Any]) -> str:
 def _data(evidence: Mapping[str, Any]) -> str:
     logs = evidence["logs"]
     return (
-        f"{logs['decisions']} decisions of {logs['people']} people from {logs['from']} to {logs['to']}, all whose "
-        f"reward wait was over; data hash `{logs['data_hash']}`. Reward a decision as logged: {_told(logs['logged'])}; "
-        f"if candidates were chosen by chance: {_told(logs['chance'])}."
+        f"{logs['decisions']} decisions of {logs['people']} {logs['of']}, from {logs['from']} to {logs['to']}, all "
+        f"whose reward wait was over; data hash `{logs['data_hash']}`. Reward a decision as logged: "
+        f"{_told(logs['logged'])}; if candidates were chosen by chance: {_told(logs['chance'])}."
     )
 
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from offline import lab
-from offline.command import BadInput
+from offline.command import BadInput, short_text
 from offline.registry.cards.card import markdown
 from offline.registry.cards.check import FOLDER, card_is_complete, files_of
 from offline.registry.tracking import TrackingOption, tracking
@@ -42,6 +42,9 @@ def build(
     registry: Annotated[
         bool, typer.Option("--registry/--no-registry", help="Whether to name the registered champion or challenger.")
     ] = True,
+    of: Annotated[
+        str, typer.Option("--of", metavar="TEXT", help="Whose decisions the logs hold, as the cards say it.")
+    ] = "people served",
 ) -> None:
     """Build the cards anew: evidence as JSON, Markdown, and HTML with plots."""
     lab.required()
@@ -62,7 +65,7 @@ def build(
         registered = _registered(names, uri) if registry else {}
         console = Console(file=sys.stderr)
         with console.status("reading the export") as status:
-            found = evidence_of(Logs.read(logs), names, read, registered, status.update)
+            found = evidence_of(Logs.read(logs), names, short_text(of, "--of", 200), read, registered, status.update)
     to.mkdir(parents=True, exist_ok=True)
     for name, evidence in found.items():
         evidence_file, markdown_file, html_file = files_of(name, to)

@@ -50,14 +50,15 @@ _FEW_WEIGHTS = 30.0
 def evidence_of(
     logs: Logs,
     names: Sequence[str],
+    of: str,
     evaluations: Sequence[Mapping[str, Any]],
     registered: Mapping[str, Mapping[str, Any]],
     progress: Callable[[str], None] = lambda step: None,
 ) -> dict[str, dict[str, Any]]:
     """Return the evidence of policies by name.
 
-    evaluations: as `tips evaluate` writes them; registered: by policy, what the registry says of its model. Raises
-    `BadInput` where the logs hold too little.
+    of: whose decisions they are, in words; evaluations: as `tips evaluate` writes them; registered: by policy, what the
+    registry says of its model. Raises `BadInput` where the logs hold too little.
     """
     frame, until = people.present_decisions(logs), people.last_moment(logs)
     everybody = dict.fromkeys(frame["user_id"].unique().to_list())
@@ -82,6 +83,7 @@ def evidence_of(
     slices = _slices(believed, _task_counts(frame))
     data = {
         "data_hash": logs.data_hash,
+        "of": of,
         "decisions": len(believed),
         "people": len(users),
         "from": _day(min(times)),
