@@ -4,6 +4,7 @@ What differs by nature, and how it is compared:
 - ids (ULIDs, and request ids) are made anew in every run: any one is as good as another;
 - times (numbers of seconds, milliseconds or microseconds since 1970, and ISO text) are taken from the clock: those
   within a quarter of an hour of each other are the same, so that a time to live is still checked;
+- how long something took (`took_us`, `took_ms`) is another figure each time: any from 0 to a minute is the same;
 - the last digits of a float depend on the processor: ten digits count;
 - the draw: which candidate is shown depends on the decision's id. It is not compared around: the caller repeats the
   run until the draw is the same.
@@ -30,6 +31,7 @@ Run = tuple[Any, list[dict[str, Any]]]
 """An answer, and what the table holds then, as `readable` returns it."""
 SLACK_SEC = 900
 _ID = re.compile(r"\b[0-7][0-9A-HJKMNP-TV-Z]{25}\b|\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b")
+_LONGEST = {"took_us": 60_000_000, "took_ms": 60_000}
 _NOTHING = object()
 _EARLIEST_SEC = 1_000_000_000  # 2001
 _HEALTH = keys.BRIDGE_HEALTH[0]
@@ -43,6 +45,8 @@ def differences(one: Any, other: Any, at: str = "") -> list[str]:
         mine, theirs = ({_without_ids(key): value for key, value in each.items()} for each in (one, other))
         lines = []
         for key in sorted(mine.keys() | theirs.keys()):
+            if key in _LONGEST and all(_is_duration(each.get(key), _LONGEST[key]) for each in (mine, theirs)):
+                continue
             if key in mine and key in theirs:
                 lines += differences(mine[key], theirs[key], f"{at}.{key}")
             else:
@@ -95,6 +99,10 @@ def _is_list(value: Any) -> bool:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_duration(value: Any, longest: float) -> bool:
+    return _is_number(value) and 0 <= value <= longest
 
 
 def _same_number(one: float, other: float) -> bool:

@@ -298,9 +298,11 @@ ULIDS = ("01M80YJTMK7WBBMB90JMTB1TR9", "01M80YJVBJWJ01WFV8DNPD7TGK")
         ("2026-11-22T06:20:27.557511+00:00", "2026-11-22T06:20:29.9+00:00"),
         ('{"a": [1795328427493121]}', '{"a":[1795328427493199]}'),
         (0.8695143145286912, 0.8695143145286915),
+        ({"took_us": 5_379}, {"took_us": 28_150}),
+        ({"took_ms": 2.9}, {"took_ms": 6388.0}),
     ],
 )
-def test_ids_times_and_last_digits_do_not_make_a_difference(one: Any, other: Any) -> None:
+def test_ids_times_durations_and_last_digits_do_not_make_a_difference(one: Any, other: Any) -> None:
     assert differences(one, other) == []
 
 
@@ -318,6 +320,10 @@ def test_ids_times_and_last_digits_do_not_make_a_difference(one: Any, other: Any
         ([1], [1, 2]),
         (None, {}),
         ("a", 1),
+        ({"took_us": 5_379}, {"took_us": None}),
+        ({"took_us": 5_379}, {}),
+        ({"took_ms": 2.9}, {"took_ms": -1.0}),
+        ({"took_ms": 2.9}, {"took_ms": 60_001.0}),
     ],
 )
 def test_anything_else_does(one: Any, other: Any) -> None:
