@@ -301,14 +301,16 @@ def test_publishing_and_its_audit_entry_are_one_transaction(
     assert client.get(*priors.version("crossed-v3", model.prior.version)) is not None, "the version stays"
 
 
+@pytest.mark.parametrize("theirs", ["", "01THEIRS"])
 def test_what_somebody_changed_meanwhile_is_not_overwritten(
+    theirs: str,
     registered: Callable[[Model], str],
     model: Model,
     tips: Callable[..., str],
     client: Table,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Between reading and writing, somebody publishes: the condition fails, and the attempt begins anew."""
+    """Between reading and writing, somebody publishes or goes without: the attempt fails, and begins anew."""
     name = registered(model)
     registered(replace(model, parameters={"alpha": 1.5, "c": 50.0}))
     tips("publish", "--model", name, "--version", "1")
@@ -318,14 +320,15 @@ def test_what_somebody_changed_meanwhile_is_not_overwritten(
     def meddling(self: Table, writes: Any) -> None:
         if not meddled:
             meddled.append(True)
-            prior_store.use(client, "crossed-v3", None, command="meanwhile", actor="x", reason="", deadline_ms=5000)
+            prior = replace(model.prior, version=theirs) if theirs else None
+            prior_store.use(client, "crossed-v3", prior, command="meanwhile", actor="x", reason="", deadline_ms=5000)
         real(self, writes)
 
     monkeypatch.setattr(Table, "transact", meddling)
     tips("publish", "--model", name, "--version", "2")
     changes = prior_store.changes(client, "crossed-v3", 10)
     assert [one.command.split()[0] for one in changes] == ["publish", "meanwhile", "publish"]
-    assert (changes[0].before, changes[0].after) == ("", model.prior.version), "as it was when it was written"
+    assert (changes[0].before, changes[0].after) == (theirs, model.prior.version), "as it was when it was written"
 
 
 def with_provenance(model: Model, **changes: Any) -> Model:
