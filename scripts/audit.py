@@ -42,7 +42,7 @@ def main() -> int:
     unknown: set[str] = set()
     findings: list[str] = []
     # The pins of the layer and the functions are dev's own (see scripts/lock.sh).
-    for requirements in (ROOT / "requirements" / "dev.txt", ROOT / "requirements" / "sam.txt"):
+    for requirements in (ROOT / "requirements" / f"{name}.txt" for name in ("dev", "lab", "sam")):
         packages = audit(requirements)
         if packages is None:
             print("NOT AUDITED: the vulnerability service cannot be reached from here.")
