@@ -76,10 +76,6 @@ class ConfidenceSequence:
     lows: Array
     highs: Array
 
-    def shows_gain(self, margin: float = 0.0) -> bool:
-        """Whether, over all decisions, the challenger is better than the other less `margin`."""
-        return bool(len(self.lows)) and float(self.lows[-1]) > -margin
-
 
 def increments(reward: Array, shown: Integers, starts: Integers, logged: Array, gained: Array, q: Array) -> Increments:
     """Return what the decisions add to the lower bound; for the upper one give -gained.

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 DEFAULT = "sqlite:///lab/mlflow.db"
-EXPERIMENTS = ("simulations", "evaluations", "training", "prompt-benchmark", "monitoring")
 _SQLITE = "sqlite:///"
 _VALUE = 6000
 """Characters that MLflow keeps of a parameter or a tag."""
